@@ -1,0 +1,133 @@
+"""Adaptation: the inner problem at deployment. From the base, a stream of steps towards one style.
+
+    w_0 = theta,   w_t = Adam step on E_c [ loss(c, s, M(c; w_{t-1})) ]
+
+Pure: parameters in, parameters out; neither the network nor theta is changed, and stopping at any step leaves a
+usable style.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from metastyle_hub.data import CropConfig, ImagePool, random_crops
+from metastyle_hub.errors import MetaStyleError
+from metastyle_hub.loss import LossWeights, PerceptualLoss
+from metastyle_hub.network import Parameters, norm_parameters, transform
+from metastyle_hub.settings import Settings, setting
+
+__all__ = ["AdaptationConfig", "AdaptationError", "AdaptationStep", "adapt_parameters"]
+
+
+class AdaptationError(MetaStyleError, ArithmeticError):
+    """The loss is not finite; the message says at which step and with which weights."""
+
+
+@dataclass(frozen=True)
+class AdaptationConfig(Settings):
+    """How a style is learned. The defaults were chosen by evaluation: docs/decisions.md has the tables."""
+
+    steps: int = setting(100, "gradient steps; 100 to 200 in the paper", low=0, high=1000)
+    parameters: str = setting(
+        "all", "what moves: all of the network, or the norm scales and shifts only (13 kB)", choices=("all", "norm")
+    )
+    learning_rate: float = setting(1e-3, "of Adam on convolutions; source: the paper", low=0, high=1)
+    norm_learning_rate: float = setting(1e-2, "of Adam on scales and shifts", low=0, high=1)
+    final_rate: float = setting(0.1, "the last step's share of the rates, which fall along a cosine", low=0, high=1)
+    size: int = setting(256, "pixels a side of the content crops, a multiple of 4", low=64, high=1024)
+    style_size: int = setting(
+        256, "pixels of the style picture's short side: smaller gives finer strokes", low=32, high=1024
+    )
+    batch: int = setting(2, "content crops per step", low=1, high=16)
+    features: str = setting("compact", "feature network of the loss", choices=("compact", "vgg16", "vgg19"))
+    precision: str = setting(
+        "auto", "arithmetic; auto is bfloat16 where the hardware has it", choices=("auto", "float32", "bfloat16")
+    )
+    seed: int = setting(0, "of the draw of contents", low=0)
+    weights: LossWeights = field(default_factory=LossWeights)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.size % 4:
+            raise ValueError(f"size must be a multiple of 4, got {self.size}.")
+
+    def rate(self, step: int) -> float:
+        """The share of the learning rates at a step: half a cosine from 1 to `final_rate`."""
+        progress = step / max(1, self.steps - 1)
+        return self.final_rate + (1 - self.final_rate) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+@dataclass(frozen=True)
+class AdaptationStep:
+    """The state after `index` gradient steps (0 is the base), and its losses on the contents of that moment."""
+
+    index: int
+    loss: float
+    content: float
+    style: float
+    parameters: Parameters  # the whole network's; detached, the caller's to keep
+
+
+def adapt_parameters(
+    network: nn.Module,
+    theta: Mapping[str, Tensor],
+    style: Tensor,
+    contents: ImagePool,
+    loss: PerceptualLoss,
+    config: AdaptationConfig,
+) -> Iterator[AdaptationStep]:
+    """Adapt theta to a style: `config.steps + 1` yields, the first before any step, the last after all of them.
+
+    Args:
+        style: (1, 3, H, W) in [0, 1].
+        contents: what the crops of every step are drawn from.
+        loss: its feature network's dtype is that of the arithmetic.
+
+    Raises:
+        AdaptationError: the loss is not finite.
+
+    >>> for step in adapt_parameters(network, theta, style, contents, loss, AdaptationConfig(steps=20)):
+    ...     print(step.index, step.loss)
+    """
+    device = next(iter(theta.values())).device
+    weights: Parameters = {name: p.detach().clone() for name, p in theta.items()}
+    norms = norm_parameters(weights)
+    moving = norms if config.parameters == "norm" else weights
+    for p in moving.values():
+        p.requires_grad_()
+    groups = [{"params": list(norms.values()), "peak": config.norm_learning_rate}]
+    if config.parameters == "all":
+        rest = [p for name, p in weights.items() if name not in norms]
+        groups.append({"params": rest, "peak": config.learning_rate})
+    optimizer = torch.optim.Adam(groups, lr=config.learning_rate)
+    crop = CropConfig(config.size, min_scale=0.5)
+    grams = loss.style_grams(style.to(device))
+    for index in range(config.steps + 1):
+        rng = np.random.default_rng((config.seed, index))
+        batch = random_crops(contents, config.batch, crop, rng).to(device)
+        with torch.set_grad_enabled(index < config.steps):
+            images = transform(network, weights, batch, loss.features.dtype)
+            terms = [t.mean() for t in loss(images, loss.targets(batch, grams))]
+        total, content, style_term = (float(t.detach()) for t in terms)
+        if not math.isfinite(total):
+            raise AdaptationError(
+                f"The loss became {total} at step {index} (content_weight {config.weights.content_weight:g}, "
+                f"style_weight {config.weights.style_weight:g}, learning_rate {config.learning_rate:g}, "
+                f"norm_learning_rate {config.norm_learning_rate:g}); lower one of them."
+            )
+        snapshot = {name: p.detach().clone() if name in moving else p for name, p in weights.items()}
+        yield AdaptationStep(index, total, content, style_term, snapshot)
+        if index == config.steps:
+            return
+        gradients = torch.autograd.grad(terms[0], list(moving.values()))
+        for p, gradient in zip(moving.values(), gradients, strict=True):
+            p.grad = gradient
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * config.rate(index)
+        optimizer.step()

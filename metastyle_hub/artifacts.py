@@ -1,0 +1,237 @@
+"""What is saved and shared: a folder with `config.json` and `model.safetensors`. Strict to read, atomic to write.
+
+    kind "base"     the whole network theta
+    kind "style"    parameters "all": the whole adapted network; "norm": its 3,200 scales and shifts, 13 kB
+                    and the fingerprint of the base that it was adapted from
+
+Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from metastyle_hub.errors import MetaStyleError
+from metastyle_hub.network import ImageTransformationNetwork, NetworkConfig, Parameters, norm_parameters
+from metastyle_hub.version import __version__
+
+__all__ = [
+    "CONFIG_FILE",
+    "FORMAT_VERSION",
+    "WEIGHTS_FILE",
+    "Artifact",
+    "ArtifactConfig",
+    "ArtifactError",
+    "BaseReference",
+    "fingerprint",
+    "read_artifact",
+    "write_artifact",
+]
+
+log = logging.getLogger(__name__)
+
+FORMAT_VERSION = 1
+CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+
+
+class ArtifactError(MetaStyleError, ValueError):
+    """A folder or repo that does not hold what it should; the message says what and where."""
+
+
+@dataclass(frozen=True)
+class BaseReference:
+    """Which base a style belongs to."""
+
+    fingerprint: str  # of the base's parameters; what decides
+    repo_id: str = "embedded"  # where the base is found: "embedded" in the package, or a Hub repo or folder
+    revision: str | None = None  # the commit of that repo
+
+
+@dataclass(frozen=True)
+class ArtifactConfig:
+    """`config.json`. Unknown keys warn, a newer `format_version` refuses."""
+
+    kind: str  # "base" or "style"
+    architecture: NetworkConfig = field(default_factory=NetworkConfig)
+    format_version: int = FORMAT_VERSION
+    library_version: str = __version__
+    name: str | None = None  # for people
+    parameters: str = "all"  # of a style: "norm" or "all"
+    base_model: BaseReference | None = None  # of a style
+    steps: int | None = None  # gradient steps that a style has had
+    adaptation: dict[str, Any] | None = None  # the AdaptationConfig behind a style
+    style_sha256: str | None = None  # of the style picture
+    mix: list[dict[str, Any]] | None = None  # of an interpolated style: [{"name", "weight"}]
+    features: str = "compact"  # the feature network whose loss the parameters were trained with
+    training: dict[str, Any] | None = None  # of a base: the run that made it, and its figures
+
+    def to_json(self) -> str:
+        """The file's text: fields that say nothing are left out."""
+        values = {k: v for k, v in asdict(self).items() if v is not None}
+        return json.dumps(values, indent=2, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, where: str) -> ArtifactConfig:
+        """Parse and check.
+
+        Raises:
+            ArtifactError: not JSON, not ours, newer than this library, or with values that make no sense.
+        """
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise ArtifactError(f"{CONFIG_FILE} in {where} is not JSON ({error}); it may be damaged.") from error
+        if not isinstance(values, dict) or values.get("kind") not in ("base", "style"):
+            raise ArtifactError(f'{where} is no metastyle_hub base or style: {CONFIG_FILE} lacks "kind".')
+        version = values.get("format_version")
+        if not isinstance(version, int) or version < 1:
+            raise ArtifactError(f"{CONFIG_FILE} in {where} has format_version {version!r}; expected {FORMAT_VERSION}.")
+        if version > FORMAT_VERSION:
+            raise ArtifactError(
+                f"{where} has format {version}, this metastyle_hub {__version__} reads up to {FORMAT_VERSION}; "
+                "update with pip install -U metastyle-hub."
+            )
+        known = {f.name for f in fields(cls)}
+        for key in sorted(values.keys() - known):
+            log.warning("%s: ignoring the unknown key %r of %s.", where, key, CONFIG_FILE)
+        values = {k: v for k, v in values.items() if k in known}
+        try:
+            if "architecture" in values:
+                values["architecture"] = NetworkConfig.from_dict(values["architecture"])
+            if values.get("base_model") is not None:
+                reference = values["base_model"]
+                values["base_model"] = BaseReference(
+                    **{f.name: reference[f.name] for f in fields(BaseReference) if f.name in reference}
+                )
+            config = cls(**values)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ArtifactError(f"{CONFIG_FILE} in {where} has a value that makes no sense: {error}") from error
+        if config.parameters not in ("norm", "all"):
+            raise ArtifactError(f"{CONFIG_FILE} in {where}: parameters must be norm or all, got {config.parameters!r}.")
+        if config.kind == "style" and config.base_model is None:
+            raise ArtifactError(f"{CONFIG_FILE} in {where} names no base_model, so the style cannot be placed on one.")
+        return config
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A base or style as read: its configuration and exactly the tensors that it calls for."""
+
+    config: ArtifactConfig
+    parameters: Parameters
+
+
+def fingerprint(parameters: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, shapes and float32 values: equal if and only if the parameters are.
+
+    >>> fingerprint(base.parameters)[:12]
+    """
+    digest = hashlib.sha256()
+    for name in sorted(parameters):
+        values = parameters[name].detach().to("cpu", torch.float32).contiguous()
+        digest.update(f"{name} {tuple(values.shape)}\n".encode())
+        digest.update(values.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def read_artifact(folder: str | os.PathLike[str], where: str | None = None) -> Artifact:
+    """Read and check a folder: every tensor that the configuration calls for, none more, all finite.
+
+    Args:
+        where: how to call the folder in messages; default its path.
+
+    Raises:
+        ArtifactError: one sentence that says what is wrong.
+    """
+    folder, where = Path(folder), where or str(folder)
+    if not folder.is_dir():
+        raise ArtifactError(f"There is no folder {where}; check the path.")
+    missing = [name for name in (CONFIG_FILE, WEIGHTS_FILE) if not (folder / name).is_file()]
+    if missing:
+        pickles = [p.name for p in folder.iterdir() if p.suffix in (".bin", ".pth", ".pt", ".ckpt", ".pkl")]
+        hint = f"; {pickles[0]} is not read, since pickled files can run code" if pickles else ""
+        raise ArtifactError(f"{where} is no metastyle_hub base or style: it lacks {' and '.join(missing)}{hint}.")
+    try:
+        text = (folder / CONFIG_FILE).read_text(encoding="utf-8")
+        data = (folder / WEIGHTS_FILE).read_bytes()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{where} cannot be read: {error}.") from error
+    config = ArtifactConfig.from_json(text, where)
+    return Artifact(config, _checked_tensors(data, config, where))
+
+
+def _checked_tensors(data: bytes, config: ArtifactConfig, where: str) -> Parameters:
+    try:
+        tensors = load_tensors(data)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise ArtifactError(f"{WEIGHTS_FILE} in {where} is damaged ({error}); download or save it again.") from error
+    with torch.device("meta"):
+        expected: Mapping[str, Tensor] = dict(ImageTransformationNetwork(config.architecture).named_parameters())
+    if config.kind == "style" and config.parameters == "norm":
+        expected = norm_parameters(expected)
+    if absent := sorted(expected.keys() - tensors.keys()):
+        raise ArtifactError(f"{WEIGHTS_FILE} in {where} lacks {len(absent)} tensors, {absent[0]} among them.")
+    if extra := sorted(tensors.keys() - expected.keys()):
+        raise ArtifactError(f"{WEIGHTS_FILE} in {where} has {len(extra)} tensors too many, {extra[0]} among them.")
+    for name, value in tensors.items():
+        if value.shape != expected[name].shape:
+            raise ArtifactError(
+                f"{name} in {where} has shape {tuple(value.shape)}, expected {tuple(expected[name].shape)}."
+            )
+        if not value.is_floating_point() or not bool(torch.isfinite(value).all()):
+            raise ArtifactError(f"{name} in {where} holds values that are no finite numbers; the file cannot be used.")
+    return {name: tensors[name].float() for name in expected}
+
+
+def write_artifact(
+    folder: str | os.PathLike[str],
+    config: ArtifactConfig,
+    parameters: Mapping[str, Tensor],
+    extra: Mapping[str, bytes] | None = None,
+) -> Path:
+    """Write a folder, every file whole or not at all; `config.json`, which makes it an artefact, comes last.
+
+    Args:
+        extra: further files by name, such as README.md.
+
+    Raises:
+        ArtifactError: the folder cannot be written.
+    """
+    folder = Path(folder)
+    values = {k: v.detach().to("cpu", torch.float32).contiguous() for k, v in parameters.items()}
+    files = {
+        WEIGHTS_FILE: save_tensors(values, metadata={"format": "pt"}),
+        **(extra or {}),
+        CONFIG_FILE: config.to_json().encode(),
+    }
+    asides: dict[Path, Path] = {}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in files.items():
+            aside = folder / f".{secrets.token_hex(8)}.tmp"
+            asides[folder / name] = aside
+            aside.write_bytes(data)
+        for target, aside in asides.items():
+            aside.replace(target)
+    except OSError as error:
+        raise ArtifactError(f"{folder} cannot be written: {error.strerror or error}.") from error
+    finally:
+        for aside in asides.values():
+            with contextlib.suppress(OSError):
+                aside.unlink(missing_ok=True)
+    return folder

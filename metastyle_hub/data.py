@@ -1,0 +1,129 @@
+"""Pools of pictures for training: where they come from, and reproducible random crops of them.
+
+A draw depends on nothing but the generator it is given, so a training run that is resumed at step n and
+seeds its generator with (seed, n) sees the same crops as one that was never stopped.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from metastyle_hub.errors import ImageError
+from metastyle_hub.images import center_crop, list_images, load_image, resize_short_side, to_tensor
+
+__all__ = [
+    "CropConfig",
+    "FolderPool",
+    "ImagePool",
+    "TensorPool",
+    "center_crops",
+    "open_pool",
+    "random_crop",
+    "random_crops",
+]
+
+
+class ImagePool(Protocol):
+    """Numbered pictures: `len(pool)` of them, `pool[i]` is (3, H, W) in [0, 1]."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> Tensor: ...
+
+
+class FolderPool:
+    """The pictures of a folder and its subfolders, in the order of their names, decoded when asked for."""
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.paths: list[Path] = list_images(folder)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return to_tensor(load_image(self.paths[index]))[0]
+
+
+class TensorPool:
+    """Pictures that are already in memory, each (3, H, W) in [0, 1]; sizes may differ."""
+
+    def __init__(self, pictures: Sequence[Tensor | Image.Image]) -> None:
+        self.pictures = [p if isinstance(p, Tensor) else to_tensor(p)[0] for p in pictures]
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.pictures[index]
+
+
+@dataclass(frozen=True)
+class CropConfig:
+    """How a square crop is drawn from a picture."""
+
+    size: int = 256  # pixels a side. Source: the paper, section 5
+    min_scale: float = 0.5  # least share of the picture's short side that a crop spans, (0, 1]
+    jitter: float = 0.0  # brightness, contrast and saturation each change by up to this share, 0 to 1
+    flip: bool = True  # mirror left to right half of the time
+
+
+def random_crop(picture: Tensor, config: CropConfig, rng: np.random.Generator) -> Tensor:
+    """A random square crop: (3, H, W) in [0, 1] -> (3, size, size) in [0, 1]."""
+    height, width = picture.shape[-2:]
+    # never blow a small piece up by more than two: enlarged pixels teach smoothness that no photo has
+    least = min(min(height, width), max(config.size / 2, config.min_scale * min(height, width)))
+    side = round(rng.uniform(least, min(height, width)))
+    top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
+    crop = picture[None, :, top : top + side, left : left + side]
+    if side != config.size:
+        crop = F.interpolate(crop, (config.size, config.size), mode="bilinear", antialias=True)
+    if config.flip and rng.random() < 0.5:
+        crop = crop.flip(-1)
+    if config.jitter:
+        brightness, contrast, saturation = 1 + config.jitter * rng.uniform(-1, 1, 3)
+        grey = crop.mean(1, keepdim=True)
+        crop = grey + saturation * (crop - grey)
+        crop = crop.mean() + contrast * (crop - crop.mean())
+        crop = crop * brightness
+    return crop[0].clamp(0, 1)
+
+
+def random_crops(pool: ImagePool, count: int, config: CropConfig, rng: np.random.Generator) -> Tensor:
+    """`count` random crops of different pictures (as far as the pool has them): (count, 3, size, size)."""
+    indices = rng.choice(len(pool), count, replace=count > len(pool))
+    return torch.stack([random_crop(pool[int(i)], config, rng) for i in indices])
+
+
+def center_crops(pool: ImagePool, size: int) -> Tensor:
+    """The central square of every picture at `size` pixels: (len(pool), 3, size, size)."""
+    pictures = (resize_short_side(pool[i][None], size) for i in range(len(pool)))
+    return torch.cat([center_crop(picture, size) for picture in pictures])
+
+
+def open_pool(source: str | os.PathLike[str]) -> FolderPool:
+    """The pictures of a local folder, or of a dataset of image files on the Hugging Face Hub ("user/name").
+
+    Raises:
+        ImageError: neither is there, or it holds no pictures.
+    """
+    folder = Path(source)
+    if folder.is_dir() or len(folder.parts) != 2 or folder.is_absolute():
+        return FolderPool(folder)
+    from huggingface_hub import snapshot_download
+
+    patterns = [f"**/*.{suffix}" for suffix in ("jpg", "jpeg", "png", "webp", "JPG", "JPEG", "PNG")]
+    try:
+        local = snapshot_download(str(source), repo_type="dataset", allow_patterns=patterns)
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise ImageError(f"{source} is neither a folder nor a Hub dataset that can be read: {reason}") from error
+    return FolderPool(local)

@@ -1,0 +1,133 @@
+"""The perceptual loss: content, style, and their weighted sum (MetaStyle, equations 1 to 4; Johnson et al. 2016).
+
+    content(c, x) = |phi(c) - phi(x)|^2 / |phi(c)|^2                                    at the content tap
+    G(f)          = psi(f) psi(f)^T / (C H W),  psi reshapes (C, H, W) to (C, H W)
+    style(s, x)   = mean_i |G(phi_i(s)) - G(phi_i(x))|_F^2 / |G(phi_i(s))|_F^2           at the style taps
+    loss(c, s, x) = content_weight * content + style_weight * style + tv_weight * tv
+
+The paper divides by the number of features where this divides by the target's own energy. The minimiser for one
+pair is weighed differently, no more; but Gram energies of two styles differ by orders of magnitude, and one set
+of weights, one learning rate and one meta-batch must serve them all. An error of 1 means "as wrong as black".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metastyle_hub.features import FeatureNetwork, Features
+from metastyle_hub.settings import Settings, setting
+
+__all__ = [
+    "LossWeights",
+    "PerceptualLoss",
+    "Targets",
+    "content_loss",
+    "gram_matrix",
+    "style_loss",
+    "total_variation",
+]
+
+_EPS = 1e-8  # keeps the quotients finite for black pictures, whose features may all be zero
+
+
+def gram_matrix(features: Tensor) -> Tensor:
+    """G(f) = psi(f) psi(f)^T / (C H W): (B, C, H, W) -> (B, C, C), always float32.
+
+    >>> gram_matrix(torch.ones(1, 2, 4, 4))
+    tensor([[[0.5000, 0.5000], [0.5000, 0.5000]]])
+    """
+    b, c, h, w = features.shape
+    flat = features.reshape(b, c, h * w)  # (B, C, HW)
+    # sums over thousands of positions: in bfloat16 they would lose all but two digits
+    with torch.autocast(features.device.type, enabled=False):
+        flat = flat.float() if flat.dtype in (torch.bfloat16, torch.float16) else flat
+        return flat @ flat.transpose(1, 2) / (c * h * w)  # (B, C, C)
+
+
+def content_loss(features: Tensor, target: Tensor) -> Tensor:
+    """Relative squared distance of two feature maps, per picture: (B, C, H, W) twice -> (B,)."""
+    features, target = _at_least_float32(features), _at_least_float32(target)
+    distance = (features - target).square().flatten(1).sum(1)
+    return distance / (target.square().flatten(1).sum(1) + _EPS)
+
+
+def style_loss(grams: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
+    """Relative squared distance of Gram matrices, mean over taps, per picture: lists of (B, C_i, C_i) -> (B,).
+
+    A target may have a batch of one, which then stands for all.
+    """
+    losses = [
+        (gram - target).square().flatten(1).sum(1) / (target.square().flatten(1).sum(1) + _EPS)
+        for gram, target in zip(grams, targets, strict=True)
+    ]
+    return torch.stack(losses).mean(0)
+
+
+def total_variation(images: Tensor) -> Tensor:
+    """Mean squared difference of neighbouring pixels, per picture: (B, 3, H, W) -> (B,). Johnson et al. 2016."""
+    down = (images[..., 1:, :] - images[..., :-1, :]).square().flatten(1).mean(1)
+    right = (images[..., :, 1:] - images[..., :, :-1]).square().flatten(1).mean(1)
+    return down + right
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
+@dataclass(frozen=True)
+class LossWeights(Settings):
+    """The weights of the terms of the loss; every term is dimensionless (see the module's formulas)."""
+
+    content_weight: float = setting(1.0, "weight of the content loss", low=0)
+    style_weight: float = setting(10.0, "weight of the style loss; source: docs/decisions.md", low=0)
+    tv_weight: float = setting(0.0, "weight of total variation; source: docs/decisions.md", low=0)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What pictures are compared with: features of the contents, Gram matrices of one style (batch of 1) or of many."""
+
+    content: Tensor  # (B, C, H, W) at the content tap
+    grams: tuple[Tensor, ...]  # (1 or B, C_i, C_i) at the style taps
+
+
+class PerceptualLoss:
+    """The loss of pictures against contents and a style, with the targets computed once.
+
+    >>> loss = PerceptualLoss(load_features("compact"), LossWeights())
+    >>> grams = loss.style_grams(style)
+    >>> total, content, style = loss(x, loss.targets(contents, grams))      # each (B,)
+    """
+
+    def __init__(self, features: FeatureNetwork, weights: LossWeights | None = None) -> None:
+        self.features = features
+        self.weights = weights or LossWeights()
+
+    @torch.no_grad()
+    def style_grams(self, styles: Tensor) -> tuple[Tensor, ...]:
+        """Gram matrices of style pictures (B, 3, H, W) at the style taps: each (B, C_i, C_i)."""
+        return self._grams(self.features(styles, self.features.spec.style_taps))
+
+    @torch.no_grad()
+    def targets(self, contents: Tensor, grams: Sequence[Tensor]) -> Targets:
+        """The targets of contents (B, 3, H, W) in the style of `grams`."""
+        tap = self.features.spec.content_tap
+        return Targets(self.features(contents, (tap,))[tap], tuple(grams))
+
+    def __call__(self, images: Tensor, targets: Targets) -> tuple[Tensor, Tensor, Tensor]:
+        """Total, content and style loss of every picture: (B, 3, H, W) -> three of (B,). Differentiable, twice."""
+        maps = self.features(images)
+        content = content_loss(maps[self.features.spec.content_tap], targets.content)
+        style = style_loss(self._grams(maps), targets.grams)
+        w = self.weights
+        total = w.content_weight * content + w.style_weight * style
+        if w.tv_weight:
+            total = total + w.tv_weight * total_variation(images)
+        return total, content, style
+
+    def _grams(self, maps: Features) -> tuple[Tensor, ...]:
+        return tuple(gram_matrix(maps[tap]) for tap in self.features.spec.style_taps)

@@ -1,0 +1,53 @@
+"""Contact sheets: labelled grids of pictures, for previews of training, evaluation and the demo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from metastyle_hub.images import to_pil
+
+__all__ = ["contact_sheet"]
+
+_INK, _PAPER = (45, 45, 48), (250, 250, 248)
+
+
+def contact_sheet(
+    rows: Sequence[Sequence[Image.Image | Tensor | None]],
+    columns: Sequence[str] = (),
+    labels: Sequence[str] = (),
+    *,
+    tile: int = 256,
+    gap: int = 8,
+) -> Image.Image:
+    """A grid of pictures with captions above the columns and beside the rows.
+
+    Args:
+        rows: pictures, PIL or (3, H, W) in [0, 1]; each is fitted into a square tile; None leaves a hole.
+        columns: captions above the first row.
+        labels: captions to the left of the rows.
+        tile, gap: pixels.
+    """
+    size = max(11, tile // 14)
+    font = ImageFont.load_default(size)
+    left = max((int(font.getlength(text)) for text in labels), default=0) + (2 * gap if labels else gap)
+    top = (size + 2 * gap) if columns else gap
+    count = max(len(row) for row in rows)
+    sheet = Image.new("RGB", (left + count * (tile + gap), top + len(rows) * (tile + gap)), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for x, text in enumerate(columns):
+        draw.text((left + x * (tile + gap) + tile // 2, top // 2), text, _INK, font, anchor="mm")
+    for y, row in enumerate(rows):
+        if y < len(labels):
+            middle = top + y * (tile + gap) + tile // 2
+            draw.text((left - gap, middle), labels[y], _INK, font, anchor="rm")
+        for x, picture in enumerate(row):
+            if picture is None:
+                continue
+            image = (to_pil(picture) if isinstance(picture, Tensor) else picture).convert("RGB")
+            image.thumbnail((tile, tile), Image.Resampling.LANCZOS)
+            offset = (tile - image.width) // 2, (tile - image.height) // 2
+            sheet.paste(image, (left + x * (tile + gap) + offset[0], top + y * (tile + gap) + offset[1]))
+    return sheet

@@ -1,0 +1,116 @@
+"""Meta-trains a base: the initialisation from which every style is adapted.
+
+    python scripts/meta_train.py --photos photos/ --artworks artworks/ --out runs/base          # start, or go on
+    python scripts/meta_train.py --photos me/coco-subset --artworks me/wikiart --out runs/base  # Hub datasets
+    accelerate launch scripts/meta_train.py ...                                                 # several GPUs
+
+Kill it at any moment; the same command goes on from the newest checkpoint. In the folder `--out`:
+
+    checkpoint.pt       everything that the next step depends on
+    log.jsonl           losses, one line every --log-every steps
+    sheet_<step>.png    photos, what theta makes of them, and styles after the inner loop and a short adaptation
+    base/               the averaged theta as an artefact: MetaStyle.from_pretrained("runs/base/base")
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from metastyle_hub.adaptation import AdaptationConfig, adapt_parameters
+from metastyle_hub.data import ImagePool, center_crops, open_pool
+from metastyle_hub.devices import resolve_device, training_dtype
+from metastyle_hub.features import feature_names, load_features
+from metastyle_hub.images import save_image
+from metastyle_hub.meta_training import MetaTrainer, MetaTrainingConfig
+from metastyle_hub.model import MetaStyle
+from metastyle_hub.network import transform
+from metastyle_hub.settings import add_arguments, from_arguments
+from metastyle_hub.sheets import contact_sheet
+
+
+class Sample:
+    """A slice of a pool, for previews."""
+
+    def __init__(self, pool: ImagePool, count: int) -> None:
+        self.pool, self.indices = pool, [round(i * (len(pool) - 1) / max(1, count - 1)) for i in range(count)]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return self.pool[self.indices[index]]
+
+
+def preview(trainer: MetaTrainer, path: Path, steps: int = 20) -> None:
+    """A sheet: photos, theta's pictures of them, and two photos in each of four styles after a short adaptation."""
+    config = trainer.config
+    photos = center_crops(Sample(trainer.contents, 4), config.size).to(trainer.device)
+    styles = center_crops(Sample(trainer.styles, 4), config.size).to(trainer.device)
+    network, theta = trainer.network, trainer.average
+    with torch.no_grad():
+        rows = [list(photos.cpu()), list(transform(network, theta, photos).cpu()), list(styles.cpu())]
+    made = []
+    settings = AdaptationConfig(steps=steps, size=max(64, config.size), batch=2, weights=config.weights)
+    for style in styles:
+        *_, last = adapt_parameters(network, theta, style[None], trainer.contents, trainer.loss, settings)
+        with torch.no_grad():
+            made.append(transform(network, last.parameters, photos[:2]).cpu())
+    rows += [[pair[0] for pair in made], [pair[1] for pair in made]]
+    save_image(contact_sheet(rows, labels=["photos", "step 0", "styles", f"step {steps}", f"step {steps}"]), path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", required=True, help="folder of photographs, or a Hub dataset of image files")
+    parser.add_argument("--artworks", required=True, help="folder of artworks, or a Hub dataset of image files")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--features", choices=feature_names(), default="compact")
+    parser.add_argument("--features-file", type=Path, help="weights of the feature network, instead of the usual ones")
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto")
+    parser.add_argument("--stop-after", type=float, help="seconds after which to checkpoint and leave")
+    parser.add_argument("--checkpoint-every", type=int, default=100, metavar="N", help="steps")
+    parser.add_argument("--sheet-every", type=int, default=500, metavar="N", help="steps")
+    parser.add_argument("--log-every", type=int, default=20, metavar="N", help="steps")
+    add_arguments(parser.add_argument_group("the run"), MetaTrainingConfig)
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    config = from_arguments(MetaTrainingConfig, args)
+    device = resolve_device("auto")
+    dtype = training_dtype(device) if args.dtype == "auto" else getattr(torch, args.dtype)
+    features = load_features(args.features, file=args.features_file, dtype=dtype)
+    trainer = MetaTrainer(
+        config, features, open_pool(args.photos), open_pool(args.artworks),
+        checkpoint=args.out / "checkpoint.pt", checkpoint_every=args.checkpoint_every,
+    )  # fmt: skip
+    main_process = trainer.accelerator.is_main_process
+    args.out.mkdir(parents=True, exist_ok=True)
+    started, means = time.monotonic(), dict[str, float]()
+    bar = tqdm(total=config.steps, initial=trainer.step, unit="step", disable=not main_process)
+    with bar, (args.out / "log.jsonl").open("a") as log:
+        for step in trainer.run():
+            bar.update()
+            values = {k: v for k, v in asdict(step).items() if k != "index"}
+            means = {k: 0.95 * means.get(k, v) + 0.05 * v for k, v in values.items()}
+            shown = ("valid", "content", "style", "before", "identity", "logits")
+            bar.set_postfix_str(" ".join(f"{k} {means[k]:.3g}" for k in shown))
+            if main_process and step.index % args.log_every == 0:
+                log.write(json.dumps({"step": step.index, "seconds": time.monotonic() - started, **means}) + "\n")
+                log.flush()
+            if main_process and (step.index % args.sheet_every == 0 or step.index == config.steps):
+                preview(trainer, args.out / f"sheet_{step.index:06d}.png")
+                MetaStyle.from_parameters(trainer.average, config.network).save_pretrained(args.out / "base")
+            if args.stop_after and time.monotonic() - started > args.stop_after:
+                break
+    trainer.save()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Style pictures, painted with numpy alone: each painting is a function of a random generator and a size."""
