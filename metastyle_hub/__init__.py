@@ -7,8 +7,20 @@
 
 from metastyle_hub.adaptation import AdaptationConfig
 from metastyle_hub.errors import MetaStyleError
+from metastyle_hub.hub import HubError, HubStyle, list_styles
 from metastyle_hub.loss import LossWeights
 from metastyle_hub.model import MetaStyle, StyleStep, interpolate
 from metastyle_hub.version import __version__
 
-__all__ = ["AdaptationConfig", "LossWeights", "MetaStyle", "MetaStyleError", "StyleStep", "__version__", "interpolate"]
+__all__ = [
+    "AdaptationConfig",
+    "HubError",
+    "HubStyle",
+    "LossWeights",
+    "MetaStyle",
+    "MetaStyleError",
+    "StyleStep",
+    "__version__",
+    "interpolate",
+    "list_styles",
+]

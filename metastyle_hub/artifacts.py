@@ -18,7 +18,8 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import torch
 from safetensors import SafetensorError
@@ -38,9 +39,11 @@ __all__ = [
     "ArtifactConfig",
     "ArtifactError",
     "BaseReference",
+    "artifact_files",
     "fingerprint",
     "read_artifact",
     "write_artifact",
+    "write_files",
 ]
 
 log = logging.getLogger(__name__)
@@ -58,8 +61,8 @@ class BaseReference:
     """Which base a style belongs to."""
 
     fingerprint: str  # of the base's parameters; what decides
-    repo_id: str = "embedded"  # where the base is found: "embedded" in the package, or a Hub repo or folder
-    revision: str | None = None  # the commit of that repo
+    repo_id: str = "embedded"  # where it is found: "embedded" in the package, a Hub repo, a folder, or "unshared"
+    revision: str | None = None  # the commit of that repo; only a Hub repo has one
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ class ArtifactConfig:
     mix: list[dict[str, Any]] | None = None  # of an interpolated style: [{"name", "weight"}]
     features: str = "compact"  # the feature network whose loss the parameters were trained with
     training: dict[str, Any] | None = None  # of a base: the run that made it, and its figures
+    output: str | None = None  # "clamp" for converted networks, which end without a sigmoid
 
     def to_json(self) -> str:
         """The file's text: fields that say nothing are left out."""
@@ -119,13 +123,26 @@ class ArtifactConfig:
                     **{f.name: reference[f.name] for f in fields(BaseReference) if f.name in reference}
                 )
             config = cls(**values)
+            _check_types(config)
+            _check_types(config.base_model)
         except (TypeError, ValueError, AttributeError) as error:
-            raise ArtifactError(f"{CONFIG_FILE} in {where} has a value that makes no sense: {error}") from error
+            what = str(error).splitlines()[0].rstrip(".")
+            raise ArtifactError(f"{CONFIG_FILE} in {where} has a value that makes no sense: {what}.") from error
         if config.parameters not in ("norm", "all"):
             raise ArtifactError(f"{CONFIG_FILE} in {where}: parameters must be norm or all, got {config.parameters!r}.")
+        if config.output not in (None, "clamp"):
+            raise ArtifactError(f"{CONFIG_FILE} in {where}: output must be clamp or left out, got {config.output!r}.")
         if config.kind == "style" and config.base_model is None:
             raise ArtifactError(f"{CONFIG_FILE} in {where} names no base_model, so the style cannot be placed on one.")
         return config
+
+
+def _check_types(values: ArtifactConfig | BaseReference | None) -> None:
+    """A file from somewhere may hold anything; what is read from it shall not surprise later."""
+    for name, hint in (get_type_hints(type(values)) if values is not None else {}).items():
+        kinds = [get_origin(kind) or kind for kind in (get_args(hint) if isinstance(hint, UnionType) else (hint,))]
+        if not isinstance(getattr(values, name), tuple(kinds)):
+            raise TypeError(f"{name} must be {hint}, not {getattr(values, name)!r}")
 
 
 @dataclass(frozen=True)
@@ -179,7 +196,9 @@ def _checked_tensors(data: bytes, config: ArtifactConfig, where: str) -> Paramet
     try:
         tensors = load_tensors(data)
     except (SafetensorError, ValueError, KeyError) as error:
-        raise ArtifactError(f"{WEIGHTS_FILE} in {where} is damaged ({error}); download or save it again.") from error
+        raise ArtifactError(
+            f"{WEIGHTS_FILE} in {where} is damaged ({error}); save it again, or load it with force_download=True."
+        ) from error
     with torch.device("meta"):
         expected: Mapping[str, Tensor] = dict(ImageTransformationNetwork(config.architecture).named_parameters())
     if config.kind == "style" and config.parameters == "norm":
@@ -204,7 +223,7 @@ def write_artifact(
     parameters: Mapping[str, Tensor],
     extra: Mapping[str, bytes] | None = None,
 ) -> Path:
-    """Write a folder, every file whole or not at all; `config.json`, which makes it an artefact, comes last.
+    """Write a folder, every file whole or not at all.
 
     Args:
         extra: further files by name, such as README.md.
@@ -212,13 +231,28 @@ def write_artifact(
     Raises:
         ArtifactError: the folder cannot be written.
     """
-    folder = Path(folder)
+    return write_files(folder, artifact_files(config, parameters, extra))
+
+
+def artifact_files(
+    config: ArtifactConfig, parameters: Mapping[str, Tensor], extra: Mapping[str, bytes] | None = None
+) -> dict[str, bytes]:
+    """The files of an artefact by name; `config.json`, which makes it one, comes last."""
     values = {k: v.detach().to("cpu", torch.float32).contiguous() for k, v in parameters.items()}
-    files = {
+    return {
         WEIGHTS_FILE: save_tensors(values, metadata={"format": "pt"}),
         **(extra or {}),
         CONFIG_FILE: config.to_json().encode(),
     }
+
+
+def write_files(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> Path:
+    """Write files into a folder, each whole or not at all, in their order.
+
+    Raises:
+        ArtifactError: the folder cannot be written.
+    """
+    folder = Path(folder)
     asides: dict[Path, Path] = {}
     try:
         folder.mkdir(parents=True, exist_ok=True)

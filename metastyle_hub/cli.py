@@ -5,6 +5,7 @@ metastyle stylize photo.jpg -s starry -o out.png    use it
 metastyle interpolate starry wave --content photo.jpg -o strip.png
 metastyle demo                                      see what this does, with pictures that come along
 metastyle info starry                               what an artefact is and where it came from
+metastyle push starry me/starry-night               share it on the Hugging Face Hub; also pull, list, convert
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
+from itertools import chain, count
 from pathlib import Path
 
 from PIL import Image
@@ -29,6 +31,9 @@ __all__ = ["main"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0, or 2 after a user's mistake (one sentence on stderr)."""
     logging.basicConfig(level=logging.WARNING, format="metastyle: %(message)s")
+    # the Hub's client writes to stderr by itself; of its retries one line each is enough, the cause comes at the end
+    logging.getLogger("huggingface_hub").propagate = False
+    logging.getLogger("huggingface_hub.utils._http").addFilter(_without_causes)
     arguments = _parser().parse_args(argv)
     try:
         arguments.run(arguments)
@@ -41,10 +46,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _without_causes(record: logging.LogRecord) -> bool:
+    return "thrown while requesting" not in record.getMessage()
+
+
 def _parser() -> argparse.ArgumentParser:
     # the settings classes give the options their text and range, so they are imported even for --help;
     # torch comes with them, which is why main() imports nothing else early
     from metastyle_hub.adaptation import AdaptationConfig
+    from metastyle_hub.cli_hub import add_hub_commands
     from metastyle_hub.loss import LossWeights
     from metastyle_hub.settings import add_arguments
 
@@ -54,11 +64,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"metastyle {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    def command(name: str, run: object, help: str, text: str) -> argparse.ArgumentParser:
+    def command(name: str, run: object, help: str, text: str, device: bool = True) -> argparse.ArgumentParser:
         sub = commands.add_parser(
             name, help=help, description=text, formatter_class=argparse.RawDescriptionHelpFormatter
         )
-        sub.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default auto)")
+        if device:
+            sub.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default auto)")
         sub.set_defaults(run=run)
         return sub
 
@@ -66,19 +77,19 @@ def _parser() -> argparse.ArgumentParser:
     adapt.add_argument("style", help="the picture whose style to learn")
     adapt.add_argument("-o", "--out", type=Path, required=True, help="folder for the learned style")
     adapt.add_argument("--contents", nargs="+", metavar="PATH", help="your own photos to learn on, or one folder")
-    adapt.add_argument("--base", help="folder of another base than the one in the package")
+    adapt.add_argument("--base", help="folder or Hub repo of another base than the one in the package")
     adapt.add_argument("--preview", metavar="PHOTO", help="also write PHOTO in this style as preview.jpg in the folder")
     add_arguments(adapt.add_argument_group("settings"), AdaptationConfig)
     add_arguments(adapt.add_argument_group("weights of the loss"), LossWeights)
 
     stylize = command("stylize", _stylize, "put photos into a style", _STYLIZE)
     stylize.add_argument("photos", nargs="+", help="pictures, folders or glob patterns")
-    stylize.add_argument("-s", "--style", nargs="+", required=True, help="folders of learned styles")
+    stylize.add_argument("-s", "--style", nargs="+", required=True, help="folders or Hub repos of learned styles")
     stylize.add_argument("-o", "--out", type=Path, required=True, help="a file, or a folder for several results")
     _add_look(stylize)
 
     mix = command("interpolate", _interpolate, "mix learned styles", _INTERPOLATE)
-    mix.add_argument("styles", nargs="+", help="folders of learned styles, two or more")
+    mix.add_argument("styles", nargs="+", help="folders or Hub repos of learned styles, two or more")
     mix.add_argument("--content", required=True, metavar="PHOTO", help="the photo to show the mixes on")
     mix.add_argument("-o", "--out", type=Path, required=True, help="the picture to write")
     mix.add_argument("--weights", type=float, nargs="+", metavar="W", help="one mix with these weights, summing to 1")
@@ -86,8 +97,12 @@ def _parser() -> argparse.ArgumentParser:
     mix.add_argument("--save", type=Path, metavar="FOLDER", help="with --weights: also save the mix as a style")
     _add_look(mix)
 
-    info = command("info", _info, "say what a base or style is", "Prints what a folder holds and where it came from.")
-    info.add_argument("source", nargs="?", help="folder of a base or style (default: the base in the package)")
+    info = command(
+        "info", _info, "say what a base or style is", "Prints what a folder or Hub repo holds and where it came from."
+    )
+    info.add_argument("source", nargs="?", help="folder or Hub repo (default: the base in the package)")
+
+    add_hub_commands(command)
 
     demo = command("demo", _demo, "make a picture that shows what this does", _DEMO)
     demo.add_argument(
@@ -154,16 +169,19 @@ def _stylize(args: argparse.Namespace) -> None:
     from metastyle_hub.model import MetaStyle
 
     photos = _photos(args.photos)
-    styles = {Path(s).name: MetaStyle.from_pretrained(s, device=args.device) for s in args.style}
+    names = _distinct([Path(s).resolve().name for s in args.style])
+    styles = {n: MetaStyle.from_pretrained(s, device=args.device) for n, s in zip(names, args.style, strict=True)}
     several = len(photos) * len(styles) > 1
-    if several and args.out.suffix:
+    one_file = bool(args.out.suffix) and not args.out.is_dir()
+    if several and one_file:
         raise ImageError(
             f"{len(photos)} photos in {len(styles)} styles do not fit into the one file {args.out}; name a folder."
         )
     failed: list[str] = []
-    for photo in tqdm(photos, unit="photo", disable=not several):
+    results = _distinct([photo.stem + _suffix(photo) for photo in photos])
+    for photo, made in zip(tqdm(photos, unit="photo", disable=not several), map(Path, results), strict=True):
         for name, style in styles.items():
-            target = args.out if args.out.suffix else args.out / f"{photo.stem}_{name}{_suffix(photo)}"
+            target = args.out if one_file else args.out / f"{made.stem}_{name}{made.suffix}"
             try:
                 result = style.stylize(
                     photo, strength=args.strength, size=args.size, keep_photo_colors=args.keep_photo_colors
@@ -194,6 +212,16 @@ def _photos(names: Sequence[str]) -> list[Path]:
         else:
             photos.append(path)
     return photos
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """The names, numbered where one comes again: no result may overwrite another."""
+    made: dict[str, None] = {}
+    for name in names:
+        stem, suffix = Path(name).stem, Path(name).suffix
+        numbered = (f"{stem}-{i}{suffix}" for i in count(2))
+        made[next(n for n in chain([name], numbered) if n not in made)] = None
+    return list(made)
 
 
 def _suffix(photo: Path) -> str:
@@ -238,7 +266,7 @@ def _info(args: argparse.Namespace) -> None:
 
     model = MetaStyle.from_pretrained(args.source, device=args.device)
     print(repr(model))
-    print(f"fingerprint {model.fingerprint}")
+    print(f"from {model.origin}, fingerprint {model.fingerprint}")
     print(json.dumps(json.loads(model.config.to_json()), indent=2))
 
 

@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from torch import Tensor
 
 from metastyle_hub.data import FolderPool, ImagePool, TensorPool
+from metastyle_hub.errors import ImageError
 from metastyle_hub.examples import example_photos
 from metastyle_hub.images import ImageLike, load_image, resize_short_side, to_tensor
 
@@ -102,6 +103,8 @@ def content_pool(contents: Contents = None) -> ImagePool:
     if isinstance(contents, Tensor) and contents.ndim == 4:
         contents = list(contents)
     given = contents if isinstance(contents, Sequence) and not isinstance(contents, str) else [contents]
+    if len(given) == 0:
+        raise ImageError("The list of contents is empty; name at least one photo, or None for the built-in pictures.")
     own = [_prepared(picture) for picture in given]
     built_in = _built_in()
     repeats = max(1, round(len(built_in) * _OWN_SHARE / (1 - _OWN_SHARE) / len(own)))

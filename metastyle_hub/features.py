@@ -47,7 +47,7 @@ class FeatureSpec:
     style_taps: tuple[str, ...]  # where Gram matrices are compared
     heads: tuple[tuple[str, int], ...] = ()  # (tap, channels): a 1x1 convolution and ReLU read out at that tap
     pool: str = "max"  # "max" or "avg"; Gatys et al. 2016 found that averages give smoother pictures
-    padding: Literal["zeros", "reflect"] = "zeros"  # of the convolutions: "zeros" or "reflect" (no dark frame at the borders)
+    padding: Literal["zeros", "reflect"] = "zeros"  # of the convolutions; "reflect" leaves no dark frame
     mean: tuple[float, float, float] = _IMAGENET_MEAN  # subtracted from RGB in [0, 1]
     std: tuple[float, float, float] = _IMAGENET_STD  # then divided by
 
@@ -62,7 +62,8 @@ SPECS: dict[str, FeatureSpec] = {
     "compact": FeatureSpec(
         stages=((32, 32), (64, 64), (128, 128, 128), (256, 256, 256)),
         content_tap="relu2_2",
-        style_taps=("relu1_2", "relu2_2", "relu3_3", "relu4_3"),
+        style_taps=("relu1_2", "relu2_2", "relu3_3"),
+        heads=(("relu1_2", 64), ("relu2_2", 128), ("relu3_3", 256)),
         pool="avg",
         padding="reflect",
         mean=(0.45, 0.45, 0.45),
@@ -73,6 +74,14 @@ SPECS: dict[str, FeatureSpec] = {
         _VGG16,
         stages=((64, 64), (128, 128), (256,) * 4, (512,) * 4),
         style_taps=("relu1_2", "relu2_2", "relu3_4", "relu4_4"),
+    ),
+    # the original weights of Simonyan and Zisserman, which expect another normalisation; a judge and a teacher
+    "vgg19_oxford": FeatureSpec(
+        stages=((64, 64), (128, 128), (256,) * 4),
+        content_tap="relu2_2",
+        style_taps=("relu1_2", "relu2_2", "relu3_4"),
+        mean=(123.68 / 255, 116.779 / 255, 103.939 / 255),
+        std=(1 / 255,) * 3,
     ),
 }
 
@@ -164,6 +173,8 @@ def load_features(
     if name not in SPECS:
         raise FeaturesError(f"Unknown feature network {name!r}; choose one of {', '.join(SPECS)}.")
     network = FeatureNetwork(SPECS[name], name)
+    if file is None and name == "vgg19_oxford":
+        raise FeaturesError("vgg19_oxford has no download of its own; name the file of its weights, or use 'vgg19'.")
     if file is None:
         file = _PRETRAINED / "compact.safetensors" if name == "compact" else _torchvision_slice(name, network)
     try:

@@ -84,5 +84,5 @@ def optimize_pixels(
             with torch.no_grad():
                 values = loss(images, targets)
         assert values is not None
-        total, content, style_term = (float(v.mean()) for v in values)
+        total, content, style_term = (float(v.detach().mean()) for v in values)
         yield GatysStep(index, images, total, content, style_term)

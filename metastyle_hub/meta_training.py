@@ -1,12 +1,13 @@
 """The outer problem: meta-learning the initialisation theta (MetaStyle, equations 5 to 7).
 
-    minimise over theta   E_{c,s} [ loss(c, s, M(c; w_{s,T})) ]                                on validation contents
-    where                 w_{s,0} = theta
-                          w_{s,t} = w_{s,t-1} - delta * grad E_c [ loss(c, s, M(c; w_{s,t-1})) ]   on training contents
+    minimise over theta   E_{c,s} [ log loss(c, s, M(c; w_{s,T})) ]                     on validation contents
+    where                 w_{s,0} = theta                                                   on training contents
+                          w_{s,t} = w_{s,t-1} - delta * grad E_c [ log loss(c, s, M(c; w_{s,t-1})) ]
 
 The inner loop moves the instance-norm scales and shifts; the outer loop moves everything, and its gradient runs
-through the inner steps (second order). Ours beside the paper's: delta is learned, one per parameter tensor; two
-terms keep theta free of style and the output out of the sigmoid's flat ends. README lists all departures.
+through the inner steps (second order). Ours beside the paper's: logarithms of the losses, so that every style
+counts by its relative improvement (without them a few styles rule, and inner steps diverge on dark ones); delta is
+learned, one per parameter tensor; two terms keep theta free of style and the output out of the sigmoid's flat ends.
 
     meta_gradient(...)      one style's share of a meta-step: pure, this is the mathematics
     MetaTrainer             the resumable loop around it: data, Adam, average, checkpoints
@@ -96,10 +97,10 @@ class MetaLosses:
     """What one style's share came to; `outer` is differentiable, the rest are for the record."""
 
     outer: Tensor  # total that the outer loop minimises
-    valid: Tensor  # loss(c, s, M(c; w_T)) on validation contents
+    valid: Tensor  # log loss(c, s, M(c; w_T)) on validation contents
     content: Tensor  # its terms
     style: Tensor
-    before: Tensor  # the same loss on the training contents at theta
+    before: Tensor  # the same as `valid`, on the training contents at theta
     identity: Tensor  # |M(c; theta) - c|
     logits: Tensor  # the penalty on large logits
 
@@ -115,12 +116,12 @@ def inner_loop(
     steps: int,
     second_order: bool = True,
 ) -> tuple[Parameters, Tensor, Tensor, Tensor]:
-    """T gradient steps on scales and shifts: w_t = w_{t-1} - rates * grad loss(w_{t-1}). Equation 6.
+    """T gradient steps on scales and shifts: w_t = w_{t-1} - rates * grad log loss(w_{t-1}). Equation 6.
 
     Differentiable in `theta` and `rates`; with second_order=False the inner gradients count as constants.
 
     Returns:
-        w_T as a whole parameter dictionary, the loss at theta, and the picture and logits that theta made.
+        w_T as a whole parameter dictionary, the log loss at theta, and the picture and logits that theta made.
     """
     weights: Parameters = dict(theta)
     targets = loss.targets(contents, grams)
@@ -128,7 +129,8 @@ def inner_loop(
     for _ in range(steps):
         moving = norm_parameters(weights)
         images, logits = transform_with_logits(network, weights, contents, loss.features.dtype)
-        value = loss(images, targets)[0].mean()
+        # the logarithm divides the gradient by the loss, which differs between styles by orders of magnitude
+        value = loss(images, targets)[0].log().mean()
         if first is None:
             first = value, images, logits
         # the pictures at theta serve the outer loss as well, so their graph stays also in first order
@@ -164,7 +166,7 @@ def meta_loss(
         )  # fmt: skip
         adapted, adapted_logits = transform_with_logits(network, weights, batch.valid_contents, dtype)
         terms = loss(adapted, loss.targets(batch.valid_contents, grams))
-        valid, content, style = (t.mean() for t in terms)
+        valid, content, style = terms[0].log().mean(), terms[1].mean(), terms[2].mean()
     identity = (images - contents).abs().mean()
     kept = loss(images, loss.targets(contents, grams))[1].mean()
     excess = [(z.abs() - config.logit_limit).relu().square().mean() for z in (logits, adapted_logits)]
@@ -199,6 +201,7 @@ class MetaStep:
 class MetaTrainer:
     """The resumable loop. A step depends on (config, data, step number) alone, so a resumed run repeats it exactly.
 
+    `init` is where theta starts instead of at random, as for a second stage with larger pictures.
     On several processes each takes its own styles and the gradients are averaged once a step; wrapping the
     network in DDP would not survive the second-order backward.
 
@@ -214,6 +217,7 @@ class MetaTrainer:
         contents: ImagePool,
         styles: ImagePool,
         *,
+        init: Parameters | None = None,
         checkpoint: str | Path | None = None,
         checkpoint_every: int = 100,
         workers: int = 2,
@@ -229,6 +233,8 @@ class MetaTrainer:
         torch.manual_seed(config.seed)  # the same first theta on every process
         self.network = ImageTransformationNetwork(config.network).to(self.device)
         self.network.to(memory_format=torch.channels_last)
+        if init is not None:
+            self.network.load_state_dict(init, strict=True)
         self.theta = dict(self.network.named_parameters())
         start = math.log(config.inner_learning_rate)
         self.log_rates = {

@@ -14,7 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import torch
 from PIL import Image
@@ -26,13 +27,24 @@ from metastyle_hub.artifacts import (
     ArtifactConfig,
     ArtifactError,
     BaseReference,
+    artifact_files,
     fingerprint,
     read_artifact,
-    write_artifact,
+    write_files,
+)
+from metastyle_hub.cards import (
+    CARD_FILE,
+    CARD_PIXELS,
+    PREVIEW_FILE,
+    STYLE_FILE,
+    card_picture,
+    make_card,
+    merge_cards,
 )
 from metastyle_hub.contents import Contents, content_pool
-from metastyle_hub.devices import resolve_device, training_dtype
+from metastyle_hub.devices import DeviceError, resolve_device, training_dtype
 from metastyle_hub.features import load_features
+from metastyle_hub.hub import HubError, HubOptions, Snapshot, fetch, fetch_extra, push
 from metastyle_hub.images import (
     ImageLike,
     image_sha256,
@@ -51,7 +63,10 @@ from metastyle_hub.network import (
     Parameters,
     norm_parameters,
 )
-from metastyle_hub.stylization import stylize_tensor
+from metastyle_hub.stylization import stylize_several, stylize_tensor
+
+if TYPE_CHECKING:
+    from huggingface_hub import CommitInfo
 
 __all__ = ["MetaStyle", "StyleStep", "interpolate"]
 
@@ -77,40 +92,97 @@ class MetaStyle:
         parameters: the whole network's parameters by name.
         base: the base of a style; a base is its own.
         device: where the parameters are.
+        origin: the folder, or the commit of a repo, that it was loaded from; None when it was made here.
     """
 
-    def __init__(self, config: ArtifactConfig, parameters: Mapping[str, Tensor], base: MetaStyle | None = None) -> None:
+    def __init__(
+        self,
+        config: ArtifactConfig,
+        parameters: Mapping[str, Tensor],
+        base: MetaStyle | None = None,
+        origin: Snapshot | None = None,
+    ) -> None:
         self.config = config
         self.parameters: Parameters = dict(parameters)
         self.base: MetaStyle = base or self
         self.device = next(iter(self.parameters.values())).device
-        self._network: ImageTransformationNetwork = _skeleton(config.architecture)
+        self.origin = origin
+        self._network: ImageTransformationNetwork = _skeleton(config.architecture, config.output or "sigmoid")
 
     # ---- loading and saving
 
     @classmethod
     def from_pretrained(
-        cls, source: str | os.PathLike[str] | None = None, *, device: str | torch.device | None = "cpu"
+        cls,
+        source: str | os.PathLike[str] | None = None,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        force_download: bool = False,
+        device: str | torch.device | None = "cpu",
+        device_map: None = None,
     ) -> MetaStyle:
-        """Load a base or a style.
+        """Load a base or a style; a style brings its base along. Parameters are float32 and never pickled.
 
         Args:
-            source: a folder made by `save_pretrained`; None for the base that ships with the package.
+            source: a folder made by `save_pretrained`, or a Hub repo "user/name" or "user/name@revision"; None for
+                the base that ships with the package.
+            revision: branch, tag, commit or "refs/pr/1" of the repo. It is resolved once; all files are of one commit.
+            token, cache_dir, local_files_only, force_download: as in huggingface_hub.
             device: "cpu", "cuda", "cuda:1", "mps", or "auto" for the fastest that there is.
 
         Raises:
             ArtifactError: there is nothing there, it is damaged, newer than this library, or belongs to another base.
+            HubError: the Hub or the way there failed.
             DeviceError: no such device.
 
-        >>> MetaStyle.from_pretrained("starry").stylize("photo.jpg").save("out.png")
+        >>> MetaStyle.from_pretrained("me/starry-night@v1").stylize("photo.jpg").save("out.png")
         """
+        if device_map is not None:
+            raise DeviceError("A network of 7 MB has nothing to divide by a device_map; say device='auto' instead.")
         where = resolve_device(device)
+        options = HubOptions(token, cache_dir, local_files_only, force_download)
         if source is None:
             return _embedded_base().to(where)
-        artifact = read_artifact(source)
+        snapshot = fetch(source, revision, options)
+        artifact = read_artifact(snapshot.folder, str(snapshot))
         if artifact.config.kind == "base":
-            return cls(artifact.config, artifact.parameters).to(where)
-        return cls._from_artifact(artifact, _find_base(artifact.config, str(source)), str(source)).to(where)
+            return _remember(cls(artifact.config, artifact.parameters, origin=snapshot)).to(where)
+        return cls._from_artifact(artifact, _find_base(artifact.config, snapshot, options), snapshot).to(where)
+
+    def apply(
+        self,
+        style: MetaStyle | str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        force_download: bool = False,
+    ) -> MetaStyle:
+        """A style on this very base: a style of norms shares the base's parameters and costs 13 kB.
+
+        Args:
+            style: a style, or where one is; see `from_pretrained`.
+
+        Raises:
+            ArtifactError, HubError: see `from_pretrained`; also for a style of another base.
+
+        >>> wave, glass = base.apply("me/wave"), base.apply("me/stained-glass")
+        """
+        base = self.base
+        if isinstance(style, MetaStyle):
+            artifact, origin = Artifact(style.config, style._own_parameters()), style.origin
+        else:
+            origin = fetch(style, revision, HubOptions(token, cache_dir, local_files_only, force_download))
+            artifact = read_artifact(origin.folder, str(origin))
+        if artifact.config.kind == "base":
+            if fingerprint(artifact.parameters) != base.fingerprint:
+                raise ArtifactError(f"{origin or style} is a base, not a style; load it with from_pretrained.")
+            return base
+        return MetaStyle._from_artifact(artifact, base, origin)
 
     @classmethod
     def from_parameters(
@@ -124,29 +196,124 @@ class MetaStyle:
         return cls(made, {name: p.detach().clone() for name, p in parameters.items()})
 
     @classmethod
-    def _from_artifact(cls, artifact: Artifact, base: MetaStyle, where: str) -> MetaStyle:
+    def _from_artifact(cls, artifact: Artifact, base: MetaStyle, origin: Snapshot | None) -> MetaStyle:
         reference = artifact.config.base_model
         assert reference is not None
         if base.fingerprint != reference.fingerprint:
             raise ArtifactError(
-                f"{where} was adapted from base {reference.fingerprint[:12]} ({reference.repo_id}), not from "
-                f"{base.fingerprint[:12]}; load it together with its own base."
+                f"{origin or artifact.config.name or 'The style'} was adapted from base {reference.fingerprint[:12]} "
+                f"({reference.repo_id}), not from {base.fingerprint[:12]}; load it together with its own base."
             )
+        if artifact.config.architecture != base.config.architecture:
+            raise ArtifactError(f"{origin or 'The style'} has another architecture than its base; it is damaged.")
         parameters = {**base.parameters, **{k: v.to(base.device) for k, v in artifact.parameters.items()}}
-        return cls(artifact.config, parameters, base)
+        return cls(artifact.config, parameters, base, origin)
 
-    def save_pretrained(self, folder: str | os.PathLike[str], *, extra: Mapping[str, bytes] | None = None) -> Path:
-        """Write `config.json` and `model.safetensors` into a folder, each whole or not at all.
+    def save_pretrained(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        style_image: ImageLike | None = None,
+        preview: ImageLike | None = None,
+        license: str | None = None,
+        extra: Mapping[str, bytes] | None = None,
+    ) -> Path:
+        """Write `config.json`, `model.safetensors` and a card `README.md` into a folder, each whole or not at all.
+
+        Args:
+            style_image: the picture whose style this is, to go along as style.jpg. Only on request: it may not be
+                yours to share; its SHA-256 is always recorded.
+            preview: a photo; what this style makes of it goes along as preview.jpg.
+            license: of the parameters, default apache-2.0 or what an existing card says.
+            extra: further files by name.
 
         Raises:
             ArtifactError: the folder cannot be written.
+            ImageError: a picture that cannot be used.
 
-        >>> style.save_pretrained("starry")
+        >>> style.save_pretrained("starry", preview="photo.jpg")
         """
-        kept = self.parameters
-        if not self.is_base and self.config.parameters == "norm":
-            kept = norm_parameters(kept)
-        return write_artifact(folder, self.config, kept, extra)
+        files = self._files(self.config, style_image, preview, license, extra)
+        existing = fetch_extra(Snapshot(Path(folder)), CARD_FILE)
+        files[CARD_FILE] = merge_cards(existing, files[CARD_FILE], Path(folder).resolve().name, license)
+        return write_files(folder, files)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+        commit_message: str | None = None,
+        commit_description: str | None = None,
+        token: str | bool | None = None,
+        style_image: ImageLike | None = None,
+        preview: ImageLike | None = None,
+        license: str | None = None,
+        extra: Mapping[str, bytes] | None = None,
+    ) -> CommitInfo:
+        """Share on the Hugging Face Hub: one commit, or none when the repo has it all already.
+
+        A card that people wrote in keeps its text; its metadata is brought up to date.
+
+        Args:
+            repo_id: "user/name"; made if it does not exist.
+            revision: a branch, made if it does not exist; default main.
+            create_pr: propose the commit as a pull request to main instead.
+            style_image, preview, license, extra: see `save_pretrained`.
+
+        Returns:
+            huggingface_hub's `CommitInfo`: the address of the commit, with `oid` and `pr_url`.
+
+        Raises:
+            HubError: the Hub or the way there failed.
+
+        >>> style.push_to_hub("me/starry-night", commit_message="More steps")
+        """
+        reference = self.config.base_model
+        config = self.config
+        if reference is not None and reference.revision is None and reference.repo_id != "embedded":
+            # the path of a folder says something about its owner and nothing to anybody else
+            config = replace(config, base_model=replace(reference, repo_id="unshared"))
+        files = self._files(config, style_image, preview, license, extra)
+        if self.origin is not None and self.origin.repo_id is None:
+            files[CARD_FILE] = merge_cards(fetch_extra(self.origin, CARD_FILE), files[CARD_FILE], repo_id, license)
+        return push(
+            repo_id,
+            files,
+            private=private,
+            revision=revision,
+            create_pr=create_pr,
+            commit_message=commit_message,
+            commit_description=commit_description,
+            token=token,
+            license=license,
+        )
+
+    def _files(
+        self,
+        config: ArtifactConfig,
+        style_image: ImageLike | None,
+        preview: ImageLike | None,
+        license: str | None,
+        extra: Mapping[str, bytes] | None,
+    ) -> dict[str, bytes]:
+        pictures: dict[str, bytes] = {}
+        if preview is not None:
+            photo = load_image(preview).copy()
+            photo.thumbnail((CARD_PIXELS, CARD_PIXELS))
+            pictures[PREVIEW_FILE] = card_picture(self.stylize(photo))
+        if style_image is not None:
+            pictures[STYLE_FILE] = card_picture(load_image(style_image))
+        shown = {*pictures, *(extra or {})}
+        card = make_card(config, self.base.fingerprint, pictures=shown, license=license)
+        return artifact_files(config, self._own_parameters(), {**(extra or {}), **pictures, CARD_FILE: card.encode()})
+
+    def _own_parameters(self) -> Parameters:
+        """What a file of this holds: of a style of norms the norms alone, the rest is the base's."""
+        norms_only = not self.is_base and self.config.parameters == "norm"
+        return norm_parameters(self.parameters) if norms_only else self.parameters
 
     # ---- what it is
 
@@ -172,14 +339,25 @@ class MetaStyle:
         where = resolve_device(device)
         if where == self.device:
             return self
-        base = None if self.base is self else self.base.to(where)
-        return MetaStyle(self.config, {k: p.to(where) for k, p in self.parameters.items()}, base)
+        elsewhere = _MOVED.setdefault(self, WeakValueDictionary())
+        if (known := elsewhere.get(where)) is not None:
+            return known
+        if self.base is self:
+            moved = MetaStyle(self.config, {k: p.to(where) for k, p in self.parameters.items()}, None, self.origin)
+        else:
+            base = self.base.to(where)
+            shared = self.base.parameters
+            parameters = {k: base.parameters[k] if p is shared[k] else p.to(where) for k, p in self.parameters.items()}
+            moved = MetaStyle(self.config, parameters, base, self.origin)
+        elsewhere[where] = moved
+        return moved
 
     def __repr__(self) -> str:
         what = (
             self.config.kind
             if self.is_base
-            else f"style of {self.config.parameters} parameters, {self.config.steps} steps"
+            else f"style of {self.config.parameters} parameters, "
+            + ("mixed" if self.config.steps is None else f"{self.config.steps} steps")
         )
         return f"MetaStyle({self.name!r}, {what}, on {self.device})"
 
@@ -231,6 +409,7 @@ class MetaStyle:
         described = ArtifactConfig(
             kind="style",
             architecture=self.config.architecture,
+            output=self.config.output,
             name=name,
             parameters=kind,
             base_model=self._reference(),
@@ -240,19 +419,31 @@ class MetaStyle:
         )
         before = 0 if self.is_base else (self.config.steps or 0)
         for step in adapt_parameters(self._network, self.parameters, style, contents, loss, config):
-            model = MetaStyle(replace(described, steps=before + step.index), step.parameters, self.base)
+            moved = step.parameters if kind == "all" else {**self.base.parameters, **norm_parameters(step.parameters)}
+            model = MetaStyle(replace(described, steps=before + step.index), moved, self.base)
             yield StyleStep(step.index, step.loss, step.content, step.style, model)
 
     def _reference(self) -> BaseReference:
         if not self.is_base and self.config.base_model is not None:
             return self.config.base_model
-        return BaseReference(self.base.fingerprint)
+        origin = self.base.origin
+        if origin is None:
+            return BaseReference(self.base.fingerprint, "unshared")
+        if origin.folder == _EMBEDDED:
+            return BaseReference(self.base.fingerprint)
+        return BaseReference(self.base.fingerprint, origin.repo_id or str(origin.folder.resolve()), origin.commit)
 
     # ---- stylising
 
     @overload
     def stylize(
-        self, photo: Tensor, *, strength: float = ..., size: int | None = ..., keep_photo_colors: bool = ...
+        self,
+        photo: Tensor,
+        *,
+        strength: float = ...,
+        size: int | None = ...,
+        keep_photo_colors: bool = ...,
+        styles: Sequence[MetaStyle] | None = ...,
     ) -> Tensor: ...
     @overload
     def stylize(
@@ -271,10 +462,17 @@ class MetaStyle:
         strength: float = ...,
         size: int | None = ...,
         keep_photo_colors: bool = ...,
+        styles: Sequence[MetaStyle] | None = ...,
     ) -> list[Any]: ...
 
     def stylize(
-        self, photo: Any, *, strength: float = 1.0, size: int | None = None, keep_photo_colors: bool = False
+        self,
+        photo: Any,
+        *,
+        strength: float = 1.0,
+        size: int | None = None,
+        keep_photo_colors: bool = False,
+        styles: Sequence[MetaStyle] | None = None,
     ) -> Any:
         """The photo in this style, upright and of the photo's size.
 
@@ -284,36 +482,54 @@ class MetaStyle:
             strength: 1 is the style, 0 the base, which returns the photo nearly as it is.
             size: pixels of the result's short side; None keeps the photo's. Smaller gives broader strokes.
             keep_photo_colors: take only the lightness from the style, the colours from the photo.
+            styles: for a list or a batch, one style of this base for each photo, instead of this one for all. Photos
+                of one size whose styles moved norms only go through the network together, in one pass.
 
         Raises:
             ImageError: a picture that cannot be used.
-            ValueError: strength outside [0, 1], or a size below 1.
+            ValueError: strength outside [0, 1], a size below 1, or styles that do not fit.
 
         >>> style.stylize("photo.jpg", strength=0.6).save("out.png")
+        >>> first, second = base.stylize(["a.jpg", "b.jpg"], styles=[wave, glass])
         """
+        if styles is not None:
+            return self._stylize_each(photo, styles, strength, size, keep_photo_colors)
         if isinstance(photo, list | tuple):
             return [self.stylize(p, strength=strength, size=size, keep_photo_colors=keep_photo_colors) for p in photo]
         if size is not None and size < 1:
             raise ValueError(f"size must be at least 1 pixel, got {size}.")
-        if isinstance(photo, Tensor):
-            images = to_tensor(photo)
-            result = self._stylize(images, strength, size, keep_photo_colors)
-            return result[0] if photo.ndim == 3 else result
-        image = load_image(photo)
-        picture = to_pil(self._stylize(to_tensor(image), strength, size, keep_photo_colors))
-        return with_alpha(picture, image) if image.mode == "RGBA" else picture
+        picture = photo if isinstance(photo, Tensor) else load_image(photo)
+        images = _sized(picture, size)
+        result = stylize_tensor(self._network, self._at(strength), images.to(self.device))
+        return _finished(result, images, picture, keep_photo_colors)
 
-    def _stylize(self, images: Tensor, strength: float, size: int | None, keep_photo_colors: bool) -> Tensor:
-        images = resize_short_side(images, size) if size else images
-        result = stylize_tensor(self._network, self._at(strength), images.to(self.device)).to(images.device)
-        return keep_colors(result, images) if keep_photo_colors else result
+    def _stylize_each(
+        self, photos: Any, styles: Sequence[MetaStyle], strength: float, size: int | None, keep_photo_colors: bool
+    ) -> Any:
+        batch = isinstance(photos, Tensor) and photos.ndim == 4
+        count = len(photos) if batch or isinstance(photos, list | tuple) else 1
+        if count != len(styles) or not (batch or isinstance(photos, list | tuple)):
+            raise ValueError(f"styles go with a list or batch of as many photos; got {count} and {len(styles)} styles.")
+        if size is not None and size < 1:
+            raise ValueError(f"size must be at least 1 pixel, got {size}.")
+        if other := next((s for s in styles if s.base.fingerprint != self.base.fingerprint), None):
+            raise ValueError(f"{other.name} is no style of this base; stylize with it by itself.")
+        pictures = [p if isinstance(p, Tensor) else load_image(p) for p in photos]
+        images = [_sized(p, size) for p in pictures]
+        own = {id(s): s.to(self.device)._at(strength) for s in styles}
+        results = stylize_several(self._network, [own[id(s)] for s in styles], [x.to(self.device) for x in images])
+        done = [_finished(*each, keep_photo_colors) for each in zip(results, images, pictures, strict=True)]
+        return torch.stack(done) if batch else done
 
     def _at(self, strength: float) -> Parameters:
         if not 0 <= strength <= 1:
             raise ValueError(f"strength must be from 0 to 1, got {strength}.")
         if strength == 1:
             return self.parameters
-        return combine([self.parameters, self.base.parameters], [strength, 1 - strength])
+        norms_only = self.config.parameters == "norm" and not self.is_base
+        pick = norm_parameters if norms_only else dict
+        mixed = combine([pick(self.parameters), pick(self.base.parameters)], [strength, 1 - strength])
+        return {**self.base.parameters, **mixed}
 
 
 def interpolate(styles: Sequence[MetaStyle], weights: Sequence[float]) -> MetaStyle:
@@ -336,42 +552,88 @@ def interpolate(styles: Sequence[MetaStyle], weights: Sequence[float]) -> MetaSt
                 f"{first.name} and {other.name} were adapted from different bases ({first.base.fingerprint[:12]}, "
                 f"{other.base.fingerprint[:12]}); only styles of one base can be mixed."
             )
-    parameters = combine([style.to(first.device).parameters for style in styles], values)
     adapted = [s for s in styles if not s.is_base]
+    norms_only = all(s.config.parameters == "norm" for s in adapted)
+    pick = norm_parameters if norms_only else dict
+    mixed = combine([pick(style.to(first.device).parameters) for style in styles], values)
+    parameters = {**first.base.parameters, **mixed}
     described = ArtifactConfig(
         kind="style",
         architecture=first.config.architecture,
         name=" + ".join(f"{w:.0%} {s.name}" for s, w in zip(styles, values, strict=True) if w > 0),
-        parameters="norm" if all(s.config.parameters == "norm" for s in adapted) else "all",
+        parameters="norm" if norms_only else "all",
+        output=first.config.output,
         base_model=first._reference(),
         mix=[{"name": s.name, "weight": w} for s, w in zip(styles, values, strict=True)],
     )
     return MetaStyle(described, parameters, first.base)
 
 
-@lru_cache(maxsize=4)
-def _skeleton(architecture: NetworkConfig) -> ImageTransformationNetwork:
+@lru_cache(maxsize=8)
+def _skeleton(architecture: NetworkConfig, output: str) -> ImageTransformationNetwork:
     """The network as a function: it holds no numbers, those come as a parameter dictionary."""
     with torch.device("meta"):
-        return ImageTransformationNetwork(architecture).eval()
+        return ImageTransformationNetwork(architecture, output).eval()
 
 
 @lru_cache(maxsize=1)
 def _embedded_base() -> MetaStyle:
     artifact = read_artifact(_EMBEDDED, "the package's own base")
-    return MetaStyle(artifact.config, artifact.parameters)
+    return _remember(MetaStyle(artifact.config, artifact.parameters, origin=Snapshot(_EMBEDDED)))
 
 
-def _find_base(config: ArtifactConfig, where: str) -> MetaStyle:
-    """The base that a style names: the embedded one if the fingerprint matches, else the folder named."""
+# bases in use, by fingerprint: ten styles on one base cost one base
+_BASES: WeakValueDictionary[str, MetaStyle] = WeakValueDictionary()
+
+
+# one copy of a base on every device, however many styles go there
+_MOVED: WeakKeyDictionary[MetaStyle, WeakValueDictionary[torch.device, MetaStyle]] = WeakKeyDictionary()
+
+
+def _remember(base: MetaStyle) -> MetaStyle:
+    known = _BASES.get(base.fingerprint)
+    # the same numbers from another place are another base to whoever saves a style of it
+    if known is not None and known.origin == base.origin and known.config == base.config:
+        return known
+    _BASES[base.fingerprint] = base
+    return base
+
+
+def _find_base(config: ArtifactConfig, style: Snapshot, options: HubOptions) -> MetaStyle:
+    """The base that a style names: one that is loaded or in the package if the fingerprint matches, else its place."""
     reference = config.base_model
     assert reference is not None
-    embedded = _embedded_base()
-    if embedded.fingerprint == reference.fingerprint or reference.repo_id == "embedded":
-        return embedded
-    if Path(reference.repo_id).is_dir():
-        return MetaStyle.from_pretrained(reference.repo_id)
-    raise ArtifactError(f"{where} needs the base {reference.repo_id}, which is not here; download it first.")
+    if (known := _BASES.get(reference.fingerprint)) is not None:
+        return known
+    if (_EMBEDDED / "config.json").is_file() and _embedded_base().fingerprint == reference.fingerprint:
+        return _embedded_base()
+    where = f"{style} needs the base {reference.fingerprint[:12]}"
+    if reference.repo_id == "embedded":
+        raise ArtifactError(f"{where} of another version of metastyle_hub ({config.library_version}); install that.")
+    try:
+        if reference.revision is not None:
+            at = replace(options, force_download=False)
+            return MetaStyle.from_pretrained(reference.repo_id, revision=reference.revision, **vars(at))
+        # a folder is only looked up for a style from a folder: a repo has no say in what is read on this machine
+        if style.repo_id is None and Path(reference.repo_id).is_dir():
+            return MetaStyle.from_pretrained(Path(reference.repo_id))
+    except HubError as error:
+        raise HubError(f"{where}, but: {error}") from error
+    raise ArtifactError(f"{where}, which is not here ({reference.repo_id}); load it first, then base.apply(style).")
+
+
+def _sized(picture: Image.Image | Tensor, size: int | None) -> Tensor:
+    images = to_tensor(picture)
+    return resize_short_side(images, size) if size else images
+
+
+def _finished(result: Tensor, images: Tensor, picture: Image.Image | Tensor, keep_photo_colors: bool) -> Any:
+    """The result as what the picture came as, with what it keeps of it."""
+    result = result.to(images.device)
+    result = keep_colors(result, images) if keep_photo_colors else result
+    if isinstance(picture, Tensor):
+        return result[0] if picture.ndim == 3 else result
+    return with_alpha(to_pil(result), picture) if picture.mode == "RGBA" else to_pil(result)
 
 
 def _style_tensor(picture: Tensor, size: int) -> Tensor:

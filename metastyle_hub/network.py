@@ -27,6 +27,7 @@ __all__ = [
     "Parameters",
     "is_norm_parameter",
     "norm_parameters",
+    "to_picture",
     "transform",
     "transform_with_logits",
 ]
@@ -42,8 +43,9 @@ class NetworkConfig(Settings):
     The defaults are those of Johnson et al. 2016 and the paper (Table 1: 1.68M parameters). Tests use narrower ones.
     """
 
-    width: int = setting(32, "channels after the first convolution; the trunk has four times as many", low=1)
-    residual_blocks: int = setting(5, "in the trunk, at a quarter of the resolution", low=0)
+    width: int = setting(32, "channels after the first convolution; the trunk has four times as many", low=1, high=512)
+    residual_blocks: int = setting(5, "in the trunk, at a quarter of the resolution", low=0, high=64)
+    photo_channels: bool = setting(True, "whether the last norm layer carries the photo's own logits; ours")
 
 
 class InstanceNorm(nn.Module):
@@ -58,8 +60,18 @@ class InstanceNorm(nn.Module):
         self.scale = nn.Parameter(torch.ones(channels))
         self.shift = nn.Parameter(torch.zeros(channels))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.instance_norm(x, weight=self.scale, bias=self.shift)
+    def forward(self, x: Tensor, carried: Tensor | None = None) -> Tensor:
+        """Normalise `x` (B, C, H, W). With `carried` of that shape, y = scale * (x - mean) / std + shift * carried."""
+        if carried is not None:
+            return self.scale[..., None, None] * F.instance_norm(x) + self.shift[..., None, None] * carried
+        if self.scale.ndim == 1:
+            return F.instance_norm(x, weight=self.scale, bias=self.shift)
+        # (B, C): every picture of the batch has its own style. This is what F.instance_norm does inside, where it
+        # repeats the C values B times
+        b, c, height, width = x.shape
+        flat = x.reshape(1, b * c, height, width)
+        normed = F.batch_norm(flat, None, None, self.scale.reshape(-1), self.shift.reshape(-1), training=True)
+        return normed.view(b, c, height, width)
 
 
 class ConvNorm(nn.Module):
@@ -71,8 +83,8 @@ class ConvNorm(nn.Module):
         self.norm = InstanceNorm(outputs)
         self.relu = relu
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.norm(self.conv(x))
+    def forward(self, x: Tensor, carried: Tensor | None = None) -> Tensor:
+        x = self.norm(self.conv(x), carried)
         return F.relu(x) if self.relu else x
 
 
@@ -93,11 +105,20 @@ class ImageTransformationNetwork(nn.Module):
 
     H and W must be multiples of 4 and at least 16; `images.pad_to_multiple` takes care of any other size.
     The logits are returned, not the picture, because meta-training keeps them out of the sigmoid's flat ends.
+
+    Departure from the paper, without a parameter more: instance normalisation takes brightness and contrast out of
+    the picture, so the paper's network can at best guess them (a perfect guesser of all else returns photos with
+    18.8 dB, docs/decisions.md), and paints blobs where it guesses wrong. With `photo_channels`, the shifts of six
+    of the last 32 channels scale the photo's own logits, both signs, instead of a constant. A new network starts
+    as the identity, and adaptation decides channel by channel how much of the photo's tones to keep.
+
+    Args:
+        output: how logits become the picture: "sigmoid" here, "clamp" to [0, 1] in converted networks of others.
     """
 
-    def __init__(self, config: NetworkConfig | None = None) -> None:
+    def __init__(self, config: NetworkConfig | None = None, output: str = "sigmoid") -> None:
         super().__init__()
-        self.config = config or NetworkConfig()
+        self.config, self.output = config or NetworkConfig(), output
         n = self.config.width
         self.down = nn.Sequential(
             ConvNorm(3, n, 9), ConvNorm(n, 2 * n, 3, stride=2), ConvNorm(2 * n, 4 * n, 3, stride=2)
@@ -105,12 +126,37 @@ class ImageTransformationNetwork(nn.Module):
         self.trunk = nn.Sequential(*(ResidualBlock(4 * n) for _ in range(self.config.residual_blocks)))
         self.up = nn.Sequential(ConvNorm(4 * n, 2 * n, 3), ConvNorm(2 * n, n, 3))
         self.out = nn.Conv2d(n, 3, 9, padding=4, padding_mode="reflect")
+        if self.config.photo_channels and n >= 6:
+            self._start_as_identity()
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.trunk(self.down(images))  # (B, 128, H/4, W/4)
-        for layer in self.up:  # nearest upsampling before the convolution leaves no checkerboard
-            x = layer(F.interpolate(x, scale_factor=2, mode="nearest"))
+        carried = self.carried(images) if self.config.photo_channels else None
+        # nearest upsampling before the convolution leaves no checkerboard
+        x = self.up[0](F.interpolate(x, scale_factor=2, mode="nearest"))  # (B, 64, H/2, W/2)
+        x = self.up[1](F.interpolate(x, scale_factor=2, mode="nearest"), carried)  # (B, 32, H, W)
         return self.out(x)  # (B, 3, H, W), logits
+
+    def carried(self, images: Tensor) -> Tensor:
+        """What the last shifts scale: the photo's logits z, -z, and ones for the other channels: (B, 32, H, W)."""
+        z = torch.logit(images.clamp(0.02, 0.98))  # 0.02: eight-bit black and white would be infinite
+        width = self.config.width
+        ones = torch.ones_like(images[:, :1]).expand(-1, max(0, width - 6), -1, -1)
+        return torch.cat([z, -z, ones], 1)[:, :width].contiguous(memory_format=torch.channels_last)
+
+    @torch.no_grad()
+    def _start_as_identity(self) -> None:
+        """relu(z) - relu(-z) = z: the photo's channels pass alone, straight through the last convolution."""
+        last = self.up[1]
+        assert isinstance(last, ConvNorm)
+        last.norm.scale[:6] = 0
+        last.norm.shift[:6] = 1
+        self.out.weight.mul_(0.1)  # the other channels start as a whisper rather than as silence, so that they learn
+        self.out.weight[:, :6] = 0
+        for c in range(3):
+            self.out.weight[c, c, 4, 4] = 1
+            self.out.weight[c, c + 3, 4, 4] = -1
+        self.out.bias.zero_()  # type: ignore[union-attr]
 
     def parameters_dict(self) -> Parameters:
         """The parameters by name, detached: a value to adapt, mix or save; changing it leaves the network alone."""
@@ -123,6 +169,7 @@ def transform_with_logits(
     """The picture M(images; parameters) and the logits behind it, both (B, 3, H, W), never less than float32.
 
     Args:
+        parameters: norm scales and shifts may be (B, C) instead of (C,), one style for each picture.
         images: (B, 3, H, W) in [0, 1], sides multiples of 4.
         dtype: of the arithmetic. bfloat16 halves the time of training on most machines; pictures for people
             are made in float32. The sigmoid is always float32, where eight bits would band.
@@ -131,7 +178,13 @@ def transform_with_logits(
     x = images.to(dtype).contiguous(memory_format=torch.channels_last)
     logits = torch.func.functional_call(network, cast, (x,))
     logits = logits.float() if dtype in (torch.bfloat16, torch.float16) else logits
-    return torch.sigmoid(logits), logits
+    return to_picture(network, logits), logits
+
+
+def to_picture(network: nn.Module, logits: Tensor) -> Tensor:
+    """Logits as the picture in [0, 1], in the network's own way: sigmoid, or clamp (see there)."""
+    clamp = getattr(network, "output", "sigmoid") == "clamp"
+    return logits.clamp(0, 1) if clamp else torch.sigmoid(logits)
 
 
 def transform(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
 from metastyle_hub.images import to_pil
@@ -47,7 +47,7 @@ def contact_sheet(
             if picture is None:
                 continue
             image = (to_pil(picture) if isinstance(picture, Tensor) else picture).convert("RGB")
-            image.thumbnail((tile, tile), Image.Resampling.LANCZOS)
+            image = ImageOps.contain(image, (tile, tile), Image.Resampling.LANCZOS)
             offset = (tile - image.width) // 2, (tile - image.height) // 2
             sheet.paste(image, (left + x * (tile + gap) + offset[0], top + y * (tile + gap) + offset[1]))
     return sheet

@@ -2,19 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from metastyle_hub.images import crop_back, pad_to_multiple
-from metastyle_hub.network import transform
+from metastyle_hub.network import ImageTransformationNetwork, is_norm_parameter, transform
+from metastyle_hub.tiling import TilingConfig, transform_in_tiles
 
-__all__ = ["stylize_tensor"]
+__all__ = ["stylize_each", "stylize_several", "stylize_tensor"]
+
+
+_TILING = TilingConfig()
 
 
 @torch.no_grad()
-def stylize_tensor(network: nn.Module, parameters: Mapping[str, Tensor], images: Tensor) -> Tensor:
+def stylize_tensor(
+    network: ImageTransformationNetwork,
+    parameters: Mapping[str, Tensor],
+    images: Tensor,
+    tiling: TilingConfig = _TILING,
+) -> Tensor:
     """M(images; parameters) for any size: (B, 3, H, W) in [0, 1] -> the same shape and range."""
     padded, padding = pad_to_multiple(images)
-    return crop_back(transform(network, parameters, padded), padding).clone()
+    if padded.shape[-2] * padded.shape[-1] <= tiling.threshold:
+        return crop_back(transform(network, parameters, padded), padding).clone()
+    pictures = []
+    for i, image in enumerate(padded):
+        own = {name: p[i] if is_norm_parameter(name) and p.ndim == 2 else p for name, p in parameters.items()}
+        pictures.append(crop_back(transform_in_tiles(network, own, image[None], tiling), padding))
+    return torch.cat(pictures).contiguous()
+
+
+@torch.no_grad()
+def stylize_each(network: ImageTransformationNetwork, styles: Sequence[Mapping[str, Tensor]], images: Tensor) -> Tensor:
+    """Every picture of a batch with its own parameters; in one pass if all but the norms is shared between them.
+
+    Args:
+        styles: one for each picture. What they share is known by being the same tensor, not by comparing numbers.
+    """
+    first = styles[0]
+    norms = [name for name in first if is_norm_parameter(name)]
+    if any(style[name] is not p for style in styles for name, p in first.items() if name not in norms):
+        return torch.cat([stylize_tensor(network, p, image[None]) for p, image in zip(styles, images, strict=True)])
+    return stylize_tensor(network, {**first, **{n: torch.stack([s[n] for s in styles]) for n in norms}}, images)
+
+
+def stylize_several(
+    network: ImageTransformationNetwork, styles: Sequence[Mapping[str, Tensor]], images: Sequence[Tensor]
+) -> list[Tensor]:
+    """Pictures (B, 3, H, W) of any sizes, each with its own parameters; those of one size go together."""
+    sizes: dict[torch.Size, list[int]] = {}
+    for i, image in enumerate(images):
+        sizes.setdefault(image.shape, []).append(i)
+    results: dict[int, Tensor] = {}
+    for size, group in sizes.items():
+        own = [styles[i] for i in group for _ in range(size[0])]
+        made = stylize_each(network, own, torch.cat([images[i] for i in group]))
+        results |= dict(zip(group, made.split(size[0]), strict=True))
+    return [results[i] for i in range(len(images))]

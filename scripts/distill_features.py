@@ -33,18 +33,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from metastyle_hub.data import CropConfig, FolderPool, center_crops, random_crops
-from metastyle_hub.features import SPECS, FeatureNetwork, FeatureSpec, load_features
+from metastyle_hub.features import SPECS, FeatureNetwork, load_features
 from metastyle_hub.gatys import GatysConfig, optimize_pixels
 from metastyle_hub.images import save_image, to_pil
 from metastyle_hub.loss import PerceptualLoss, gram_matrix
 
-VGG19_CAFFE = FeatureSpec(
-    stages=((64, 64), (128, 128), (256,) * 4),
-    content_tap="relu2_2",
-    style_taps=("relu1_2", "relu2_2", "relu3_4"),
-    mean=(123.68 / 255, 116.779 / 255, 103.939 / 255),
-    std=(1 / 255,) * 3,
-)
 # student tap -> teacher tap of VGG-19; the first three carry Gram matching too
 VGG_PAIRS = {"relu1_2": "relu1_2", "relu2_2": "relu2_2", "relu3_3": "relu3_4"}
 SMALL_PAIRS = {"relu4_1": "relu4_1", "relu4_3": "relu5_1"}
@@ -52,9 +45,7 @@ SMALL_PAIRS = {"relu4_1": "relu4_1", "relu4_3": "relu5_1"}
 
 def load_vgg19(teachers: Path) -> FeatureNetwork:
     """The ImageNet VGG-19 up to relu3_4."""
-    network = FeatureNetwork(VGG19_CAFFE, "vgg19_relu3_4")
-    network.load_state_dict(load_file(teachers / "vgg19_relu3_4.safetensors"), strict=True)
-    return network
+    return load_features("vgg19_oxford", file=teachers / "vgg19_relu3_4.safetensors")
 
 
 _SMALL_LAYERS = ("11", "12", "21", "22", "31", "32", "33", "34", "41", "42", "43", "44", "51")

@@ -72,6 +72,7 @@ def main() -> None:
     parser.add_argument("--photos", required=True, help="folder of photographs, or a Hub dataset of image files")
     parser.add_argument("--artworks", required=True, help="folder of artworks, or a Hub dataset of image files")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--init", help="folder of a base to start from, instead of random weights")
     parser.add_argument("--features", choices=feature_names(), default="compact")
     parser.add_argument("--features-file", type=Path, help="weights of the feature network, instead of the usual ones")
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto")
@@ -88,6 +89,7 @@ def main() -> None:
     features = load_features(args.features, file=args.features_file, dtype=dtype)
     trainer = MetaTrainer(
         config, features, open_pool(args.photos), open_pool(args.artworks),
+        init=MetaStyle.from_pretrained(args.init).parameters if args.init else None,
         checkpoint=args.out / "checkpoint.pt", checkpoint_every=args.checkpoint_every,
     )  # fmt: skip
     main_process = trainer.accelerator.is_main_process

@@ -66,9 +66,7 @@ def refusal(source: object, *parts: str, limits: ImageLimits | None = None) -> s
     with pytest.raises(ImageError) as caught:
         load_image(source, limits) if limits else load_image(source)  # type: ignore[arg-type]
     sentence = str(caught.value)
-    assert "\n" not in sentence and sentence.endswith(".") and ". " not in sentence.replace("...", ""), (
-        sentence
-    )
+    assert "\n" not in sentence and sentence.endswith(".") and ". " not in sentence.replace("...", ""), sentence
     for part in parts:
         assert part in sentence, (part, sentence)
     return sentence
@@ -256,9 +254,7 @@ def test_a_transparent_colour_key_is_transparent(tmp_path: Path) -> None:
     corner_picture().save(path, transparency=RED)
     assert load_image(path).getpixel((0, 0)) == (*RED, 0)
     assert load_image(path).getpixel((47, 0)) == (*GREEN, 255)
-    path.write_bytes(
-        png(2, 1, struct.pack(">2H", 1000, 65535), depth=16, kind=0, extra=chunk(b"tRNS", b"\x03\xe8"))
-    )
+    path.write_bytes(png(2, 1, struct.pack(">2H", 1000, 65535), depth=16, kind=0, extra=chunk(b"tRNS", b"\x03\xe8")))
     assert np.asarray(load_image(path))[0].tolist() == [[4, 4, 4, 0], [255, 255, 255, 255]]
     deep = np.array([[257, 514, 771], [65535, 0, 0]], ">u2")
     key = chunk(b"tRNS", deep[0].tobytes())
@@ -444,9 +440,7 @@ def little_memory(megabytes: int) -> Iterator[None]:
         assert peak() - before < megabytes * 1000
 
 
-def test_a_300_megapixel_bomb_is_refused_before_it_is_decoded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_300_megapixel_bomb_is_refused_before_it_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "bomb.png"
     path.write_bytes(bomb(20_000, 15_000))
     assert path.stat().st_size < 400_000
@@ -470,9 +464,7 @@ def test_huge_headers_of_every_format_are_refused(tmp_path: Path) -> None:
         "bmp": b"BM" + struct.pack("<IIIIiiHH6I", 54, 0, 54, 40, big, big, 1, 24, *[0] * 6),
         "ppm": f"P6 {big} {big} 255\n".encode(),
         "webp": b"RIFF" + struct.pack("<I", len(canvas)) + canvas,
-        "tif": b"II*\0"
-        + struct.pack("<IH", 8, len(ifd))
-        + b"".join(struct.pack("<HHII", t, 4, 1, v) for t, v in ifd),
+        "tif": b"II*\0" + struct.pack("<IH", 8, len(ifd)) + b"".join(struct.pack("<HHII", t, 4, 1, v) for t, v in ifd),
         "jpg": b"\xff\xd8\xff\xc0\0\x0b\x08" + struct.pack(">HH", big, big) + b"\1\1\x11\0\xff\xda\0\2",
     }
     with little_memory(20):
@@ -495,9 +487,7 @@ def test_limits_are_the_caller_s(tmp_path: Path) -> None:
     assert load_image(path, ImageLimits(max_pixels=48 * 32)).size == (48, 32)
 
 
-def test_pil_s_own_settings_are_neither_needed_nor_changed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pil_s_own_settings_are_neither_needed_nor_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "photo.png"
     corner_picture().save(path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
@@ -641,9 +631,7 @@ def test_resizing_keeps_the_aspect() -> None:
     checks = (torch.arange(64)[:, None] + torch.arange(64)).remainder(2).float().expand(1, 3, 64, 64)
     small = resize_short_side(checks, 16)
     assert small.min() >= 0 and small.max() <= 1
-    assert (small[..., 2:-2, 2:-2] - 0.5).abs().max() < 0.05, (
-        "a fine pattern turns grey when it is antialiased"
-    )
+    assert (small[..., 2:-2, 2:-2] - 0.5).abs().max() < 0.05, "a fine pattern turns grey when it is antialiased"
     assert resize_short_side(picture.half(), 10).dtype == torch.float16
 
 
@@ -662,17 +650,13 @@ def test_center_crop_takes_the_middle() -> None:
         center_crop(picture, 6)
 
 
-@pytest.mark.parametrize(
-    "size", [(1, 1), (1, 7), (7, 1), (2, 2), (3, 1000), (1023, 777), (6000, 1), (32, 64)]
-)
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (7, 1), (2, 2), (3, 1000), (1023, 777), (6000, 1), (32, 64)])
 @pytest.mark.parametrize(("multiple", "minimum"), [(4, 32), (8, 1), (16, 100)])
 def test_padding_comes_off_exactly(size: tuple[int, int], multiple: int, minimum: int) -> None:
     picture = torch.rand(1, 3, *size)
     padded, padding = pad_to_multiple(picture, multiple, minimum)
     for side, before in zip(padded.shape[-2:], size, strict=True):
-        assert (
-            side % multiple == 0 and side >= max(minimum, before) and side - max(before, minimum) < multiple
-        )
+        assert side % multiple == 0 and side >= max(minimum, before) and side - max(before, minimum) < multiple
     assert torch.equal(crop_back(padded, padding), picture)
     assert padded.min() == picture.min() and padded.max() == picture.max(), "made of its own pixels"
 
@@ -774,9 +758,7 @@ def test_transparency_becomes_white_where_the_format_has_none(tmp_path: Path) ->
     assert load_image(tmp_path / "out.png").getpixel((8, 8)) == (0, 0, 0, 0)
 
 
-def test_a_failed_save_leaves_the_old_file_and_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_save_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "out.png"
     save_image(corner_picture(), path)
     old = path.read_bytes()

@@ -1,0 +1,86 @@
+"""Publish the base, the example styles and the Space on the Hugging Face Hub.
+
+    python scripts/publish.py --namespace NAME                  the plan; nothing is sent
+    python scripts/publish.py --namespace NAME --no-dry-run     do it, with HF_TOKEN or after `hf auth login`
+
+Idempotent: what is there and unchanged is left alone, so a run that broke off is simply started again. Styles are
+learned once, into --work, from the pictures that come with the library.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from metastyle_hub import AdaptationConfig, MetaStyle, MetaStyleError
+from metastyle_hub.examples import example, example_styles
+from metastyle_hub.hub import push
+from metastyle_hub.settings import add_arguments, from_arguments
+
+ROOT = Path(__file__).resolve().parent.parent
+FEATURES = ROOT / "metastyle_hub" / "pretrained" / "compact.safetensors"
+PREVIEW = "cat"  # the photo that shows what a style does
+
+
+def publish(options: argparse.Namespace) -> None:
+    """Push everything in the order in which it refers to each other: base, styles, Space."""
+    dry, namespace = options.dry_run, options.namespace
+    base_repo, space_repo = f"{namespace}/metastyle-base", f"{namespace}/metastyle"
+    base = MetaStyle.from_pretrained(options.base)
+    say(dry, base_repo, f"base {base.fingerprint[:12]} and {FEATURES.name}")
+    if not dry:
+        base.push_to_hub(base_repo, extra={FEATURES.name: FEATURES.read_bytes()}, commit_message="Base")
+        # from the Hub, so that the styles name its repo and commit
+        base = MetaStyle.from_pretrained(base_repo)
+    config = from_arguments(AdaptationConfig, options)
+    names = options.styles if options.styles is not None else sorted(example_styles())
+    for name in names:
+        repo = f"{namespace}/metastyle-{name.replace('_', '-')}"
+        folder = options.work / namespace / base.fingerprint[:12] / name
+        known = (folder / "config.json").is_file()
+        say(dry, repo, f"style {name}, {'learned before' if known else f'to learn in {config.steps} steps'}")
+        if dry:
+            continue
+        if not known:
+            base.adapt(example(name), config=config).save_pretrained(folder)
+        # all pictures come with the library, so all may go along
+        style = base.apply(folder)
+        style.push_to_hub(repo, style_image=example(name), preview=example(PREVIEW), commit_message=f"Style {name}")
+    if options.space.is_dir():
+        say(dry, f"spaces/{space_repo}", f"Space from {options.space}")
+        if not dry:
+            push(space_repo, files_of(options.space), repo_type="space", commit_message="Space")
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """What is in a folder by its path there, without what Python and the system leave lying about."""
+    paths = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()]
+    kept = [path for path in paths if not any(part.startswith((".", "__")) for part in path.parts)]
+    return {path.as_posix(): (folder / path).read_bytes() for path in kept}
+
+
+def say(dry: bool, where: str, what: str) -> None:
+    """One line of the plan, or of what is being done."""
+    print(f"{'would push' if dry else 'pushing'} {where}: {what}", flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--namespace", required=True, metavar="NAME", help="user or organisation to publish under")
+    parser.add_argument("--dry-run", action=argparse.BooleanOptionalAction, default=True, help="only print the plan")
+    parser.add_argument("--base", type=Path, help="folder of the base (default: the one in the package)")
+    parser.add_argument("--styles", nargs="*", metavar="NAME", help="which example styles (default: all)")
+    parser.add_argument("--space", type=Path, default=ROOT / "space", help="folder of the Space, if there is one")
+    parser.add_argument("--work", type=Path, default=ROOT / "runs" / "publish", help="where learned styles are kept")
+    add_arguments(parser.add_argument_group("settings"), AdaptationConfig, ("steps", "parameters", "size", "seed"))
+    try:
+        publish(parser.parse_args())
+    except (MetaStyleError, ValueError) as error:
+        print(f"publish: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

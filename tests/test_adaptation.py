@@ -1,0 +1,204 @@
+"""Adaptation must learn the style, leave the base alone, repeat itself for a seed, and say when it cannot go on."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import replace
+
+import pytest
+import tiny
+import torch
+
+from metastyle_hub.adaptation import AdaptationConfig, AdaptationError, AdaptationStep, adapt_parameters
+from metastyle_hub.data import TensorPool
+from metastyle_hub.errors import MetaStyleError
+from metastyle_hub.loss import LossWeights, PerceptualLoss
+from metastyle_hub.network import ImageTransformationNetwork, Parameters, is_norm_parameter, transform
+
+NETWORK = ImageTransformationNetwork(tiny.NETWORK)
+CONFIG = AdaptationConfig(steps=6, size=64, batch=1, learning_rate=5e-3, norm_learning_rate=2e-2, precision="float32")
+
+
+def adapt(
+    config: AdaptationConfig = CONFIG,
+    theta: Parameters | None = None,
+    style: torch.Tensor | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> list[AdaptationStep]:
+    contents = TensorPool([tiny.tensor(tiny.photo(80, 72, seed=i))[0] for i in range(4)])
+    loss = PerceptualLoss(tiny.features(dtype=dtype), config.weights)
+    style = tiny.tensor(tiny.painting(64, 64)) if style is None else style
+    return list(adapt_parameters(NETWORK, theta or tiny.parameters(), style, contents, loss, config))
+
+
+def test_it_learns_the_style():
+    theta = tiny.parameters()
+    last = adapt(replace(CONFIG, steps=40), theta)[-1].parameters
+    loss = PerceptualLoss(tiny.features(), CONFIG.weights)
+    unseen = tiny.photos(3, 64, seed=50)  # what counts is the loss on contents of which it has seen none
+    targets = loss.targets(unseen, loss.style_grams(tiny.tensor(tiny.painting(64, 64))))
+    with torch.no_grad():
+        before, after = (loss(transform(NETWORK, w, unseen), targets) for w in (theta, last))
+    assert bool((after[0] < 0.7 * before[0]).all())
+    assert bool((after[2] < 0.7 * before[2]).all())
+
+
+@pytest.mark.parametrize("parameters", ["all", "norm"])
+def test_the_base_stays_what_it_was(parameters):
+    theta = tiny.parameters()
+    before = {name: p.clone() for name, p in theta.items()}
+    module = NETWORK.parameters_dict()
+    adapt(replace(CONFIG, parameters=parameters), theta)
+    assert tiny.same(theta, before) and tiny.same(NETWORK.parameters_dict(), module)
+    assert not any(p.requires_grad for p in theta.values())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_twice_with_one_seed_is_bit_identical(dtype):
+    first = adapt(dtype=dtype)
+    torch.manual_seed(99)  # the global generator has no say
+    second = adapt(dtype=dtype)
+    assert [s.loss for s in first] == [s.loss for s in second]
+    assert tiny.same(first[-1].parameters, second[-1].parameters)
+    other = adapt(replace(CONFIG, seed=1), dtype=dtype)
+    assert not tiny.same(first[-1].parameters, other[-1].parameters)
+
+
+def test_a_longer_run_s_contents_begin_like_a_shorter_one_s():
+    short, long = adapt(replace(CONFIG, steps=0)), adapt(replace(CONFIG, steps=3))
+    assert short[0].loss == long[0].loss
+
+
+def test_norm_moves_scales_and_shifts_only():
+    theta = tiny.parameters()
+    last = adapt(replace(CONFIG, parameters="norm"), theta)[-1].parameters
+    for name, p in last.items():
+        assert torch.equal(p, theta[name]) != is_norm_parameter(name), name
+
+
+def test_all_moves_everything():
+    theta = tiny.parameters()
+    last = adapt(theta=theta)[-1].parameters
+    still = [name for name, p in last.items() if torch.equal(p, theta[name])]
+    assert still == []
+
+
+def test_no_steps_give_the_base_itself():
+    theta = tiny.parameters()
+    (only,) = adapt(replace(CONFIG, steps=0), theta)
+    assert only.index == 0 and tiny.same(only.parameters, theta)
+
+
+def test_there_is_one_yield_more_than_steps_and_the_first_is_the_base():
+    theta = tiny.parameters()
+    steps = adapt(theta=theta)
+    assert [s.index for s in steps] == list(range(CONFIG.steps + 1))
+    assert tiny.same(steps[0].parameters, theta)
+    assert not any(tiny.same(a.parameters, b.parameters) for a, b in itertools.pairwise(steps))
+
+
+def test_steps_are_the_caller_s_to_keep():
+    steps = adapt()
+    assert not any(p.requires_grad for s in steps for p in s.parameters.values())
+    losses = [s.loss for s in steps]
+    with torch.no_grad():
+        for s in steps[:3]:
+            for p in s.parameters.values():
+                p.zero_()
+    assert [s.loss for s in adapt()] == losses
+
+
+def test_stopped_early_it_leaves_a_usable_style():
+    contents = TensorPool([tiny.tensor(tiny.photo())[0]])
+    loss = PerceptualLoss(tiny.features(), CONFIG.weights)
+    stream = adapt_parameters(NETWORK, tiny.parameters(), tiny.tensor(tiny.painting()), contents, loss, CONFIG)
+    for step in stream:
+        if step.index == 2:
+            break
+    stream.close()
+    with torch.no_grad():
+        picture = transform(NETWORK, step.parameters, tiny.photos(1))
+    assert bool(torch.isfinite(picture).all())
+
+
+def test_every_step_sees_other_contents():
+    still = adapt(replace(CONFIG, learning_rate=0, norm_learning_rate=0))
+    assert len({s.loss for s in still}) == CONFIG.steps + 1
+
+
+def test_a_final_rate_of_0_makes_the_last_step_stand_still():
+    steps = adapt(replace(CONFIG, steps=3, final_rate=0))
+    assert not tiny.same(steps[1].parameters, steps[2].parameters)
+    assert tiny.same(steps[2].parameters, steps[3].parameters)
+
+
+def test_the_losses_reported_are_those_of_the_step_s_own_parameters():
+    step = adapt(replace(CONFIG, steps=2, weights=LossWeights(2, 5)))[-1]
+    assert step.loss == pytest.approx(2 * step.content + 5 * step.style, rel=1e-5)
+
+
+@pytest.mark.parametrize("cause", ["style", "rate", "theta"])
+def test_a_loss_that_is_not_finite_is_named_with_step_and_weights(cause):
+    config = replace(CONFIG, steps=3, weights=LossWeights(1.5, 25))
+    theta, style = tiny.parameters(), tiny.tensor(tiny.painting())
+    if cause == "style":
+        style[0, 0, 0, 0] = torch.nan
+    elif cause == "theta":
+        theta["out.bias"][0] = torch.nan
+    else:
+        # scales of 1e20 overflow in the next convolution
+        theta = {name: p * 1e20 if name.endswith(".scale") else p for name, p in theta.items()}
+        theta["out.weight"] = theta["out.weight"] * 1e20
+    with pytest.raises(AdaptationError) as caught:
+        adapt(config, theta, style)
+    sentence = str(caught.value)
+    assert isinstance(caught.value, MetaStyleError) and "\n" not in sentence
+    assert "The loss became nan at step 0 (content_weight 1.5, style_weight 25, learning_rate 0.005" in sentence
+
+
+def test_steps_before_the_failing_one_have_been_handed_out():
+    class Failing(TensorPool):
+        draws = 0
+
+        def __getitem__(self, index: int) -> torch.Tensor:
+            self.draws += 1
+            return super().__getitem__(index) * (torch.nan if self.draws > 3 else 1)
+
+    contents = Failing([tiny.tensor(tiny.photo())[0]])
+    loss, seen = PerceptualLoss(tiny.features(), CONFIG.weights), []
+    with pytest.raises(AdaptationError, match="at step 3 "):
+        for step in adapt_parameters(NETWORK, tiny.parameters(), tiny.tensor(tiny.painting()), contents, loss, CONFIG):
+            seen.append(step)
+    assert [s.index for s in seen] == [0, 1, 2]
+    assert all(bool(torch.isfinite(p).all()) for p in seen[-1].parameters.values())
+
+
+def test_the_rate_falls_along_a_cosine_to_its_last_share():
+    config = AdaptationConfig(steps=101, final_rate=0.1)
+    assert config.rate(0) == 1
+    assert config.rate(50) == pytest.approx(0.55)
+    assert config.rate(100) == pytest.approx(0.1)
+    assert all(a > b for a, b in itertools.pairwise(config.rate(i) for i in range(101)))
+    assert AdaptationConfig(steps=1).rate(0) == 1
+    assert math.isfinite(AdaptationConfig(steps=0).rate(0))
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [
+        ("steps", -1, "steps must be a whole number from 0 to 1000, got -1."),
+        ("steps", 1.5, "steps must be a whole number from 0 to 1000, got 1.5."),
+        ("steps", True, "steps must be a whole number from 0 to 1000, got True."),
+        ("learning_rate", 2, "learning_rate must be a number from 0 to 1, got 2."),
+        ("learning_rate", float("nan"), "learning_rate must be a number from 0 to 1, got nan."),
+        ("size", 66, "size must be a multiple of 4, got 66."),
+        ("size", "big", "size must be a whole number from 64 to 1024, got 'big'."),
+        ("batch", 0, "batch must be a whole number from 1 to 16, got 0."),
+        ("parameters", "some", "parameters must be one of all, norm, got 'some'."),
+    ],
+)
+def test_settings_out_of_range_are_refused_in_one_sentence(setting, value, said):
+    with pytest.raises(ValueError) as caught:
+        AdaptationConfig(**{setting: value})
+    assert str(caught.value) == said

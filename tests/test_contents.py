@@ -1,0 +1,101 @@
+"""What adaptation learns on: built-in pictures that are always the same, and the user's own for half of the crops."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from metastyle_hub.contents import content_pool, dead_leaves
+from metastyle_hub.data import CropConfig, FolderPool, TensorPool, random_crops
+from metastyle_hub.errors import ImageError
+from metastyle_hub.images import to_tensor
+
+RED = np.broadcast_to(np.uint8([255, 0, 0]), (40, 60, 3)).copy()  # no built-in picture is pure red
+
+
+def share_of_red(pool, draws: int = 400) -> float:
+    rng = np.random.default_rng(0)
+    pure = torch.tensor([1.0, 0, 0]).view(3, 1, 1)
+    crops = torch.cat([random_crops(pool, 1, CropConfig(8), rng) for _ in range(draws)])
+    return float((crops - pure).abs().amax((1, 2, 3)).lt(0.01).float().mean())
+
+
+def test_dead_leaves_are_pictures_that_depend_on_the_generator_alone():
+    first, again, other = (dead_leaves(64, np.random.default_rng(seed)) for seed in (0, 0, 1))
+    assert first.shape == (3, 64, 64) and first.dtype == torch.float32
+    assert float(first.min()) >= 0 and float(first.max()) <= 1 and float(first.std()) > 0.05
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_dead_leaves_have_the_scale_statistics_of_photographs():
+    # the spectrum of natural pictures falls like 1/f^2 in power: a slope of -2, give or take a half or so
+    slopes = []
+    for seed in range(4):
+        grey = dead_leaves(128, np.random.default_rng(seed)).mean(0).numpy()
+        power = np.abs(np.fft.fft2(grey - grey.mean())) ** 2
+        radius = np.hypot(*np.meshgrid(np.fft.fftfreq(128), np.fft.fftfreq(128)))
+        edges = np.geomspace(0.02, 0.2, 8)
+        means = [power[(radius >= a) & (radius < b)].mean() for a, b in itertools.pairwise(edges)]
+        slopes.append(np.polyfit(np.log(np.sqrt(edges[:-1] * edges[1:])), np.log(means), 1)[0])
+    assert -3.2 < np.mean(slopes) < -1.5
+
+
+def test_without_contents_the_built_in_ones_serve():
+    pool = content_pool()
+    assert len(pool) >= 12
+    assert all(p.shape[0] == 3 and min(p.shape[1:]) >= 256 for p in (pool[i] for i in range(len(pool))))
+    assert share_of_red(pool, 50) == 0
+
+
+@pytest.mark.parametrize("count", [1, 3, 40])
+def test_own_photos_make_half_of_the_draws(count):
+    pool = content_pool([tiny.image(RED)] * count)
+    share = share_of_red(pool)
+    if count == 40:  # more of them than there are built-in ones: none is left out
+        assert share > 0.6
+    else:
+        assert 0.4 < share < 0.6
+
+
+def test_a_photo_may_come_in_any_form(tmp_path):
+    path = tmp_path / "red.png"
+    tiny.image(RED).save(path)
+    for photo in (path, str(path), tiny.image(RED), RED, tiny.tensor(RED)[0], tiny.tensor(RED), [path], (path,)):
+        pool = content_pool(photo)
+        assert torch.equal(pool[0], tiny.tensor(RED)[0])
+        assert 0.35 < share_of_red(pool, 100) < 0.65
+
+
+def test_a_folder_is_all_that_is_used(tmp_path):
+    tiny.image(RED).save(tmp_path / "a.png")
+    pool = content_pool(tmp_path)
+    assert isinstance(pool, FolderPool) and len(pool) == 1
+    assert share_of_red(content_pool(str(tmp_path)), 20) == 1
+
+
+def test_a_pool_of_one_s_own_is_taken_as_it_is():
+    own = TensorPool([tiny.tensor(RED)[0]])
+    assert content_pool(own) is own
+
+
+def test_large_photos_are_shrunk_and_small_ones_are_not_enlarged():
+    large, small = np.repeat(np.repeat(RED, 20, 0), 20, 1), RED
+    assert min(content_pool(tiny.image(large))[0].shape[1:]) == 384
+    assert torch.equal(content_pool(tiny.image(small))[0], to_tensor(tiny.image(small))[0])
+
+
+def test_contents_that_cannot_be_used_are_named(tmp_path):
+    with pytest.raises(ImageError, match="There is no file"):
+        content_pool([tmp_path / "none.jpg"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ImageError, match="There is no image in"):
+        content_pool(tmp_path / "empty")
+
+
+def test_an_empty_list_of_contents_is_refused():
+    with pytest.raises(ImageError, match="The list of contents is empty; name at least one photo"):
+        content_pool([])

@@ -1,0 +1,155 @@
+"""The loss must be its formulas, have their gradients, and stay finite for every picture."""
+
+import pytest
+import tiny
+import torch
+
+from metastyle_hub.loss import (
+    LossWeights,
+    PerceptualLoss,
+    content_loss,
+    gram_matrix,
+    style_loss,
+    total_variation,
+)
+
+
+def maps(seed: int, *shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def test_gram_matrix_is_the_mean_product_of_channels():
+    f = maps(0, 2, 5, 6, 7)
+    torch.testing.assert_close(gram_matrix(f), torch.einsum("bchw,bdhw->bcd", f, f) / (5 * 6 * 7))
+
+
+def test_gram_matrix_is_symmetric_and_positive_semidefinite():
+    gram = gram_matrix(maps(1, 3, 8, 2, 3))  # fewer positions than channels: rank 6 of 8
+    torch.testing.assert_close(gram, gram.mT)
+    assert float(torch.linalg.eigvalsh(gram).min()) > -1e-12
+    assert torch.linalg.matrix_rank(gram, rtol=1e-9).tolist() == [6, 6, 6]
+
+
+def test_gram_matrix_forgets_where_things_are():
+    f = maps(2, 1, 4, 5, 6)
+    order = torch.randperm(30, generator=torch.Generator().manual_seed(0))
+    shuffled = f.flatten(2)[..., order].reshape(f.shape)
+    assert not torch.equal(f, shuffled)
+    torch.testing.assert_close(gram_matrix(shuffled), gram_matrix(f))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_gram_matrix_sums_in_float32(dtype):
+    # 65,536 ones: a sum in eight or eleven bits stops growing long before
+    gram = gram_matrix(torch.ones(1, 2, 256, 256, dtype=dtype))
+    assert gram.dtype == torch.float32
+    torch.testing.assert_close(gram, torch.full((1, 2, 2), 0.5))
+
+
+def test_content_loss_is_0_on_itself_and_1_for_black():
+    f = maps(3, 2, 4, 5, 5)
+    assert content_loss(f, f).tolist() == [0, 0]
+    torch.testing.assert_close(content_loss(torch.zeros_like(f), f), torch.ones(2, dtype=f.dtype))
+    torch.testing.assert_close(content_loss(1.5 * f, f), torch.full((2,), 0.25, dtype=f.dtype))
+
+
+def test_style_loss_is_0_on_itself_and_1_for_black():
+    grams = [gram_matrix(maps(4, 2, 4, 5, 5)), gram_matrix(maps(5, 2, 6, 3, 3))]
+    assert style_loss(grams, grams).tolist() == [0, 0]
+    torch.testing.assert_close(style_loss([0 * g for g in grams], grams), torch.ones(2, dtype=torch.float64))
+
+
+def test_style_loss_is_the_mean_over_taps_of_relative_distances():
+    ours = [gram_matrix(maps(6, 3, 4, 5, 5)), gram_matrix(maps(7, 3, 6, 3, 3))]
+    target = [gram_matrix(maps(8, 1, 4, 5, 5)), gram_matrix(maps(9, 1, 6, 3, 3))]
+    by_hand = [
+        sum(float(((g[i] - t[0]) ** 2).sum() / (t[0] ** 2).sum()) for g, t in zip(ours, target, strict=True)) / 2
+        for i in range(3)
+    ]
+    assert style_loss(ours, target).tolist() == pytest.approx(by_hand, rel=1e-6)
+
+
+def test_taps_without_a_target_are_an_error_and_not_left_out():
+    grams = [gram_matrix(maps(4, 1, 4, 5, 5))] * 2
+    with pytest.raises(ValueError):
+        style_loss(grams, grams[:1])
+
+
+def test_total_variation_is_the_mean_squared_step():
+    assert total_variation(torch.full((2, 3, 5, 5), 0.3)).tolist() == [0, 0]
+    ramp = torch.arange(6.0).view(1, 1, 1, 6).expand(1, 3, 4, 6)
+    assert total_variation(ramp).tolist() == [1]  # steps of 1 to the right, none downwards
+    assert total_variation(ramp.mT).tolist() == [1]
+
+
+def perceptual(weights: LossWeights | None = None, dtype: torch.dtype = torch.float64) -> PerceptualLoss:
+    return PerceptualLoss(tiny.features(dtype=dtype), weights)
+
+
+def test_one_style_serves_a_whole_batch():
+    loss = perceptual()
+    contents, x = tiny.photos(3, dtype=torch.float64), tiny.photos(3, seed=5, dtype=torch.float64)
+    style = tiny.tensor(tiny.painting(), torch.float64)  # of another size than the contents
+    one = loss(x, loss.targets(contents, loss.style_grams(style)))
+    each = loss(x, loss.targets(contents, loss.style_grams(style.expand(3, -1, -1, -1))))
+    alone = [loss(x[i : i + 1], loss.targets(contents[i : i + 1], loss.style_grams(style))) for i in range(3)]
+    for k in range(3):
+        assert one[k].shape == (3,)
+        torch.testing.assert_close(one[k], each[k])
+        torch.testing.assert_close(one[k], torch.cat([terms[k] for terms in alone]))
+
+
+def test_the_loss_of_a_picture_as_its_own_content_and_style_is_0():
+    loss, x = perceptual(), tiny.photos(1, dtype=torch.float64)
+    assert [float(t) for t in loss(x, loss.targets(x, loss.style_grams(x)))] == [0, 0, 0]
+
+
+def test_the_total_is_the_weighted_sum_of_its_terms():
+    weights = LossWeights(content_weight=2, style_weight=30, tv_weight=7)
+    loss, c, x = perceptual(weights), tiny.photos(2, dtype=torch.float64), tiny.photos(2, seed=9, dtype=torch.float64)
+    total, content, style = loss(x, loss.targets(c, loss.style_grams(c[:1])))
+    assert float(content.min()) > 0 and float(style.max()) > 0
+    torch.testing.assert_close(total, 2 * content + 30 * style + 7 * total_variation(x))
+
+
+def test_its_gradient_is_that_of_finite_differences():
+    loss = perceptual(LossWeights(1, 10, 0.1))
+    x = tiny.photos(1, 16, seed=3, dtype=torch.float64).requires_grad_()
+    c = tiny.photos(1, 16, dtype=torch.float64)
+    targets = loss.targets(c, loss.style_grams(tiny.tensor(tiny.painting(16, 16), torch.float64)))
+    gradient = torch.autograd.grad(loss(x, targets)[0].sum(), x)[0]
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(5):
+        v = torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        with torch.no_grad():
+            up, down = (float(loss(x + e * v, targets)[0].sum()) for e in (1e-6, -1e-6))
+        assert float((gradient * v).sum()) == pytest.approx((up - down) / 2e-6, rel=1e-5)
+
+
+@pytest.mark.parametrize("dark", ["content", "style", "picture", "all"])
+def test_black_pictures_give_finite_losses_and_gradients(dark):
+    loss = perceptual(dtype=torch.float32)
+    with torch.no_grad():
+        for p in loss.features.parameters():
+            if p.ndim == 1:
+                p.zero_()  # with the mean at 0 as well, black has no features at all
+    loss.features.mean.zero_()
+    black, grey = torch.zeros(1, 3, 32, 32), tiny.photos(1)
+    c, s, x = (black if dark in (name, "all") else grey for name in ("content", "style", "picture"))
+    x = x.clone().requires_grad_()
+    terms = loss(x, loss.targets(c, loss.style_grams(s)))
+    assert all(bool(torch.isfinite(t).all()) for t in terms)
+    assert bool(torch.isfinite(torch.autograd.grad(terms[0].sum(), x)[0]).all())
+
+
+def test_targets_carry_no_graph():
+    loss, x = perceptual(), tiny.photos(1, dtype=torch.float64).requires_grad_()
+    targets = loss.targets(x, loss.style_grams(x))
+    assert not targets.content.requires_grad and not any(g.requires_grad for g in targets.grams)
+
+
+@pytest.mark.parametrize("name", ["content_weight", "style_weight", "tv_weight"])
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf")])
+def test_weights_that_make_no_sense_are_refused(name, value):
+    with pytest.raises(ValueError, match=rf"{name} must be a number >= 0, got"):
+        LossWeights(**{name: value})

@@ -1,0 +1,365 @@
+"""What a user holds: pictures in, pictures of the same size out, and objects that never change."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from PIL import Image
+
+import metastyle_hub
+from metastyle_hub import AdaptationConfig, LossWeights, MetaStyle, MetaStyleError, interpolate
+from metastyle_hub.artifacts import ArtifactError
+from metastyle_hub.devices import DeviceError
+from metastyle_hub.errors import ImageError
+from metastyle_hub.images import keep_colors, load_image, to_tensor
+from metastyle_hub.interpolation import InterpolationError
+from metastyle_hub.network import is_norm_parameter
+
+QUICK = AdaptationConfig(
+    steps=2, size=64, style_size=32, batch=1, precision="float32", learning_rate=1e-2, norm_learning_rate=5e-2
+)
+EMBEDDED = Path(metastyle_hub.__file__).parent / "pretrained" / "base"
+
+
+@pytest.fixture(scope="module")
+def base() -> MetaStyle:
+    return MetaStyle.from_parameters(tiny.parameters(), tiny.NETWORK, name="tiny")
+
+
+@pytest.fixture(scope="module")
+def style(base) -> MetaStyle:
+    return base.adapt(tiny.painting(), config=QUICK)
+
+
+@pytest.fixture(scope="module")
+def norm_style(base) -> MetaStyle:
+    return base.adapt(tiny.painting(seed=1), config=QUICK, parameters="norm")
+
+
+def close(first: Image.Image, second: Image.Image, levels: int = 1) -> bool:
+    return bool(np.abs(np.asarray(first).astype(int) - np.asarray(second)).max() <= levels)
+
+
+# --- stylising
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (7, 1), (3, 200), (33, 47), (64, 64), (101, 50)])
+def test_the_result_has_the_size_of_the_photo(style, size):
+    photo = tiny.image(tiny.photo(*size))
+    result = style.stylize(photo)
+    assert result.size == photo.size == (size[1], size[0]) and result.mode == "RGB"
+
+
+def test_photos_come_in_any_form(style, tmp_path):
+    picture = tiny.photo(40, 60)
+    path = tmp_path / "photo.png"
+    tiny.image(picture).save(path)
+    results = [style.stylize(photo) for photo in (path, str(path), tiny.image(picture), picture)]
+    assert all(isinstance(r, Image.Image) and close(r, results[0], 0) for r in results)
+
+
+def test_tensors_keep_their_shape(style):
+    batch = tiny.photos(2, 40)
+    result = style.stylize(batch)
+    assert result.shape == batch.shape and result.dtype == torch.float32
+    assert float(result.min()) >= 0 and float(result.max()) <= 1 and not result.requires_grad
+    assert style.stylize(batch[0]).shape == (3, 40, 40)
+    torch.testing.assert_close(style.stylize(batch[0]), result[0], rtol=0, atol=1e-5)
+
+
+def test_tensors_and_pictures_agree(style):
+    picture = tiny.photo(40, 60)
+    as_image = to_tensor(style.stylize(tiny.image(picture)))
+    torch.testing.assert_close(as_image, style.stylize(tiny.tensor(picture)), rtol=0, atol=0.51 / 255)
+
+
+def test_a_list_gives_a_list(style):
+    photos = [tiny.image(tiny.photo(20, 30)), tiny.tensor(tiny.photo(40, 24))[0]]
+    first, second = style.stylize(photos)
+    assert first.size == (30, 20) and second.shape == (3, 40, 24)
+    assert style.stylize([]) == []
+
+
+def test_transparency_is_kept(style):
+    photo = tiny.image(tiny.photo(40, 60)).convert("RGBA")
+    alpha = Image.linear_gradient("L").resize(photo.size)
+    photo.putalpha(alpha)
+    result = style.stylize(photo)
+    assert result.mode == "RGBA" and np.array_equal(np.asarray(result)[..., 3], np.asarray(alpha))
+    assert close(result.convert("RGB"), style.stylize(photo.convert("RGB")), 0)
+    assert style.stylize(photo, size=20).size == (30, 20)
+
+
+def test_exif_orientation_is_applied(style, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "turned.png"
+    tiny.image(tiny.photo(20, 32)).save(path, exif=exif)
+    assert style.stylize(path).size == (20, 32)
+
+
+def test_strength_goes_from_the_base_to_the_style(base, style):
+    photo = tiny.tensor(tiny.photo(40, 60))
+    full, none, half = (style.stylize(photo, strength=s) for s in (1.0, 0.0, 0.5))
+    assert torch.equal(full, style.stylize(photo))
+    assert torch.equal(none, base.stylize(photo))
+    middle = {name: (p + base.parameters[name]) / 2 for name, p in style.parameters.items()}
+    between = MetaStyle.from_parameters(middle, tiny.NETWORK)
+    torch.testing.assert_close(half, between.stylize(photo), rtol=0, atol=1e-4)
+    assert float((half - full).abs().max()) > 1e-3 < float((half - none).abs().max())
+
+
+def test_strength_moves_only_norms_in_a_norm_style(base, norm_style):
+    photo = tiny.tensor(tiny.photo(40, 60))
+    middle = {
+        name: (p + base.parameters[name]) / 2 if is_norm_parameter(name) else p
+        for name, p in norm_style.parameters.items()
+    }
+    between = MetaStyle.from_parameters(middle, tiny.NETWORK)
+    torch.testing.assert_close(norm_style.stylize(photo, strength=0.5), between.stylize(photo), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("strength", [-0.1, 1.1, float("nan")])
+def test_a_strength_out_of_range_is_refused(style, strength):
+    with pytest.raises(ValueError, match="strength must be from 0 to 1, got"):
+        style.stylize(tiny.photo(), strength=strength)
+
+
+def test_size_is_the_short_side_of_the_result(style):
+    assert style.stylize(tiny.image(tiny.photo(40, 60)), size=20).size == (30, 20)
+    assert style.stylize(tiny.image(tiny.photo(60, 40)), size=80).size == (80, 120)
+    for size in (0, -3):
+        with pytest.raises(ValueError, match=f"size must be at least 1 pixel, got {size}"):
+            style.stylize(tiny.photo(), size=size)
+
+
+def test_the_photo_s_colours_can_be_kept(style):
+    photo = tiny.tensor(tiny.photo(40, 60))
+    result = style.stylize(photo, keep_photo_colors=True)
+    assert torch.equal(result, keep_colors(style.stylize(photo), photo))
+    assert float((result - style.stylize(photo)).abs().mean()) > 1e-3
+
+
+def test_stylising_twice_is_bit_identical_and_leaves_the_photo_alone(style):
+    photo = tiny.tensor(tiny.photo(40, 60))
+    before = photo.clone()
+    first, second = style.stylize(photo), style.stylize(photo)
+    assert torch.equal(first, second) and torch.equal(photo, before)
+    first.zero_()
+    assert not torch.equal(first, style.stylize(photo))
+
+
+@pytest.mark.parametrize("photo", ["missing.jpg", 3, None, torch.rand(2, 3), torch.full((3, 8, 8), 2.0)])
+def test_photos_that_cannot_be_used_are_refused(style, photo):
+    with pytest.raises(ImageError):
+        style.stylize(photo)
+
+
+# --- adapting
+
+
+def test_adapting_gives_a_new_style_and_leaves_the_base(base):
+    before = {name: p.clone() for name, p in base.parameters.items()}
+    style = base.adapt(tiny.painting(), config=QUICK)
+    assert style is not base and style.base is base and not style.is_base and base.is_base
+    assert tiny.same(base.parameters, before) and not tiny.same(style.parameters, before)
+    assert style.config.steps == 2 and style.config.base_model.fingerprint == base.fingerprint
+    assert style.config.adaptation == QUICK.to_dict()
+
+
+def test_a_style_tells_where_it_came_from(base, tmp_path):
+    path = tmp_path / "great_wave.png"
+    tiny.image(tiny.painting()).save(path)
+    from_file, from_array = base.adapt(path, config=QUICK, steps=0), base.adapt(tiny.painting(), config=QUICK, steps=0)
+    assert from_file.name == "great_wave" and from_array.name == "style"
+    assert len(from_file.config.style_sha256) == len(from_array.config.style_sha256) == 64
+    other = base.adapt(tiny.painting(seed=3), config=QUICK, steps=0)
+    assert other.config.style_sha256 != from_array.config.style_sha256
+
+
+def test_the_same_seed_gives_the_same_style(base, style):
+    again = base.adapt(tiny.painting(), config=QUICK)
+    assert tiny.same(again.parameters, style.parameters) and again.fingerprint == style.fingerprint
+    assert base.adapt(tiny.painting(), config=QUICK, seed=1).fingerprint != style.fingerprint
+
+
+def test_step_by_step_every_step_is_a_style(base, style):
+    steps = list(base.adapt_iter(tiny.painting(), config=QUICK))
+    assert [s.index for s in steps] == [0, 1, 2] == [s.style_model.config.steps for s in steps]
+    assert tiny.same(steps[0].style_model.parameters, base.parameters)
+    assert tiny.same(steps[-1].style_model.parameters, style.parameters)
+    pictures = [s.style_model.stylize(tiny.photos(1)) for s in steps]
+    assert not any(torch.equal(a, b) for a, b in itertools.pairwise(pictures))
+    assert all(s.loss == pytest.approx(s.content + 10 * s.style, rel=1e-4) for s in steps)
+
+
+def test_a_style_can_be_adapted_further_and_stays_a_style_of_the_base(base, style, norm_style):
+    further = style.adapt(tiny.painting(seed=2), config=QUICK, steps=1)
+    assert further.base is base and further.config.steps == 3
+    assert further.config.parameters == "all"
+    still_norm = norm_style.adapt(tiny.painting(seed=2), config=QUICK, parameters="norm")
+    assert still_norm.config.parameters == "norm" and still_norm.config.base_model.fingerprint == base.fingerprint
+    mixed = style.adapt(tiny.painting(seed=2), config=QUICK, parameters="norm")
+    assert mixed.config.parameters == "all", "its convolutions are not the base's"
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 3), (400, 8), (8, 400)])
+def test_tiny_and_narrow_style_pictures_serve(base, size):
+    style = base.adapt(tiny.painting(*size), config=QUICK, steps=1)
+    assert all(bool(torch.isfinite(p).all()) for p in style.parameters.values())
+
+
+def test_own_photos_teach(base, style):
+    other = base.adapt(tiny.painting(), contents=[tiny.photo(100, 100, seed=5)], config=QUICK)
+    assert other.fingerprint != style.fingerprint
+
+
+def test_settings_are_checked_before_anything_is_read(base):
+    with pytest.raises(ValueError, match=r"steps must be a whole number from 0 to 1000, got -1\."):
+        base.adapt("missing.jpg", steps=-1)
+    with pytest.raises(ImageError, match=r"There is no file 'missing\.jpg'"):
+        base.adapt("missing.jpg", steps=1)
+    with pytest.raises(TypeError):
+        base.adapt(tiny.painting(), stepps=1)
+
+
+# --- saving and loading
+
+
+@pytest.mark.parametrize("kind", ["style", "norm_style"])
+def test_what_is_saved_comes_back_bit_for_bit(base, kind, tmp_path, request):
+    style, photo = request.getfixturevalue(kind), tiny.tensor(tiny.photo(33, 47))
+    base.save_pretrained(tmp_path / "base")
+    loaded_base = MetaStyle.from_pretrained(tmp_path / "base")
+    assert tiny.same(loaded_base.parameters, base.parameters) and loaded_base.fingerprint == base.fingerprint
+    style.save_pretrained(tmp_path / "style")
+    loaded = MetaStyle.from_pretrained(tmp_path / "style")
+    assert tiny.same(loaded.parameters, style.parameters)
+    assert torch.equal(loaded.stylize(photo), style.stylize(photo))
+    assert torch.equal(loaded.stylize(photo, strength=0.4), style.stylize(photo, strength=0.4))
+    assert loaded.config == style.config and loaded.base.fingerprint == base.fingerprint
+
+
+def test_a_norm_style_holds_only_what_it_moved(norm_style, style, tmp_path):
+    small, large = (s.save_pretrained(tmp_path / n) / "model.safetensors" for n, s in (("n", norm_style), ("a", style)))
+    assert small.stat().st_size < large.stat().st_size / 3
+
+
+def test_a_style_finds_the_base_that_it_was_adapted_from_in_its_folder(tmp_path):
+    # in a process of its own, where no base is loaded yet
+    made = MetaStyle.from_parameters(tiny.parameters(8), tiny.NETWORK).save_pretrained(tmp_path / "base")
+    style = MetaStyle.from_pretrained(made).adapt(tiny.painting(), config=QUICK, parameters="norm")
+    style.save_pretrained(tmp_path / "style")
+    done = tiny.python(
+        "-c",
+        "import sys; from metastyle_hub import MetaStyle; print(MetaStyle.from_pretrained(sys.argv[1]).fingerprint)",
+        str(tmp_path / "style"),
+    )
+    assert done.stdout.strip() == style.fingerprint, done.stderr
+
+
+def test_a_style_does_not_load_onto_another_base(style, tmp_path):
+    other = MetaStyle.from_parameters(tiny.parameters(5), tiny.NETWORK)
+    style.save_pretrained(tmp_path)
+    with pytest.raises(ArtifactError) as caught:
+        other.apply(tmp_path)
+    sentence = str(caught.value)
+    assert style.base.fingerprint[:12] in sentence and other.fingerprint[:12] in sentence and "\n" not in sentence
+
+
+@pytest.mark.skipif(not EMBEDDED.is_dir(), reason="the package's own base is not trained yet")
+def test_the_base_in_the_package_loads_and_keeps_pictures_as_they_are():
+    base = MetaStyle.from_pretrained()
+    assert base.is_base and sum(p.numel() for p in base.parameters.values()) == 1_679_235
+    assert MetaStyle.from_pretrained().fingerprint == base.fingerprint
+    photo = to_tensor(load_image(metastyle_hub_photo()))[..., :128, :128]
+    assert base.stylize(photo).shape == photo.shape
+
+
+def metastyle_hub_photo() -> Path:
+    from metastyle_hub.examples import example_photos
+
+    return next(iter(example_photos().values()))
+
+
+# --- mixing
+
+
+def test_mixing_is_mixing_parameters(base, style, norm_style):
+    mix = interpolate([style, norm_style, base], [0.5, 0.3, 0.2])
+    for name, p in mix.parameters.items():
+        expected = 0.5 * style.parameters[name] + 0.3 * norm_style.parameters[name] + 0.2 * base.parameters[name]
+        torch.testing.assert_close(p, expected)
+    assert mix.base.fingerprint == base.fingerprint and mix.config.mix[0]["weight"] == 0.5
+
+
+def test_weights_1_and_0_give_the_first_style_bit_for_bit(style, norm_style):
+    photo = tiny.photos(1)
+    assert torch.equal(interpolate([style, norm_style], [1, 0]).stylize(photo), style.stylize(photo))
+    assert torch.equal(interpolate([style, norm_style], [0, 1]).stylize(photo), norm_style.stylize(photo))
+
+
+def test_a_mix_of_norm_styles_is_one(base, norm_style, tmp_path):
+    other = base.adapt(tiny.painting(seed=4), config=QUICK, parameters="norm")
+    mix = interpolate([norm_style, other, base], [0.4, 0.4, 0.2])
+    assert mix.config.parameters == "norm"
+    mix.save_pretrained(tmp_path)
+    assert tiny.same(base.apply(tmp_path).parameters, mix.parameters)
+
+
+def test_styles_of_different_bases_do_not_mix(style):
+    other = MetaStyle.from_parameters(tiny.parameters(5), tiny.NETWORK).adapt(tiny.painting(), config=QUICK, steps=0)
+    with pytest.raises(InterpolationError, match="different bases"):
+        interpolate([style, other], [0.5, 0.5])
+    for weights in ([0.5, 0.6], [1], [-1, 2]):
+        with pytest.raises(MetaStyleError):
+            interpolate([style, style], weights)
+    with pytest.raises(InterpolationError):
+        interpolate([], [])
+
+
+# --- the object
+
+
+def test_repr_says_what_it_is(base, style, norm_style):
+    assert repr(base) == "MetaStyle('tiny', base, on cpu)"
+    assert repr(style) == "MetaStyle('style', style of all parameters, 2 steps, on cpu)"
+    assert "norm parameters" in repr(norm_style)
+    mix = interpolate([style, norm_style], [0.5, 0.5])
+    assert repr(mix) == "MetaStyle('50% style + 50% style', style of all parameters, mixed, on cpu)"
+
+
+def test_devices_that_are_not_there_are_refused(base, tmp_path):
+    with pytest.raises(DeviceError, match="'cuda:99'"):
+        base.to("cuda:99")
+    with pytest.raises(DeviceError, match="'quantum'"):
+        MetaStyle.from_pretrained(base.save_pretrained(tmp_path), device="quantum")
+    assert base.to("cpu") is base
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+def test_on_cuda_the_picture_is_nearly_the_same(style):
+    photo = tiny.tensor(tiny.photo(40, 60))
+    moved = style.to("cuda")
+    assert moved.device.type == moved.base.device.type == "cuda"
+    torch.testing.assert_close(moved.stylize(photo), style.stylize(photo), rtol=0, atol=5e-3)
+
+
+def test_from_parameters_takes_a_copy():
+    parameters = tiny.parameters()
+    base = MetaStyle.from_parameters(parameters, tiny.NETWORK)
+    fingerprint = base.fingerprint
+    for p in parameters.values():
+        p.zero_()
+    assert MetaStyle.from_parameters(base.parameters, tiny.NETWORK).fingerprint == fingerprint
+
+
+def test_weights_of_the_loss_count(base, style):
+    heavy = base.adapt(tiny.painting(), config=QUICK, weights=LossWeights(content_weight=50))
+    assert heavy.fingerprint != style.fingerprint
+    assert heavy.config.adaptation["weights"]["content_weight"] == 50

@@ -1,0 +1,180 @@
+"""The network must be the paper's, a pure function of its parameters, and treat borders like the rest."""
+
+import pytest
+import tiny
+import torch
+import torch.nn.functional as F
+
+from metastyle_hub.network import (
+    ImageTransformationNetwork,
+    InstanceNorm,
+    NetworkConfig,
+    is_norm_parameter,
+    norm_parameters,
+    transform,
+    transform_with_logits,
+)
+
+
+@pytest.fixture(scope="module")
+def paper() -> ImageTransformationNetwork:
+    torch.manual_seed(0)
+    return ImageTransformationNetwork()
+
+
+def test_it_has_the_parameters_of_table_1(paper):
+    parameters = paper.parameters_dict()
+    assert sum(p.numel() for p in parameters.values()) == 1_679_235
+    assert sum(p.numel() for p in norm_parameters(parameters).values()) == 3_200
+
+
+def test_its_layers_are_those_of_johnson_et_al(paper):
+    shapes = {name: tuple(p.shape) for name, p in paper.named_parameters() if name.endswith("weight")}
+    trunk = {f"trunk.{i}.{part}.conv.weight": (128, 128, 3, 3) for i in range(5) for part in ("first", "second")}
+    assert shapes == {
+        "down.0.conv.weight": (32, 3, 9, 9),
+        "down.1.conv.weight": (64, 32, 3, 3),
+        "down.2.conv.weight": (128, 64, 3, 3),
+        **trunk,
+        "up.0.conv.weight": (64, 128, 3, 3),
+        "up.1.conv.weight": (32, 64, 3, 3),
+        "out.weight": (3, 32, 9, 9),
+    }
+    strides = [layer.conv.stride for layer in paper.down]
+    assert strides == [(1, 1), (2, 2), (2, 2)]
+    # a scale and a shift for every convolution but the last
+    assert sum(map(is_norm_parameter, paper.parameters_dict())) == 2 * (len(shapes) - 1)
+
+
+def test_the_trunk_works_at_a_quarter_of_the_resolution(paper):
+    with torch.no_grad():
+        assert paper.down(torch.rand(1, 3, 32, 48)).shape == (1, 128, 8, 12)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (32, 48), (64, 20)])
+def test_the_picture_has_the_size_of_the_content_and_lies_between_0_and_1(size):
+    network = ImageTransformationNetwork(tiny.NETWORK)
+    images, logits = transform_with_logits(network, tiny.parameters(), torch.rand(2, 3, *size))
+    assert images.shape == logits.shape == (2, 3, *size)
+    assert images.dtype == torch.float32
+    assert float(images.detach().min()) >= 0 and float(images.detach().max()) <= 1
+    assert torch.equal(images, torch.sigmoid(logits))
+
+
+def test_a_picture_does_not_depend_on_its_neighbours_in_the_batch():
+    network, parameters, batch = ImageTransformationNetwork(tiny.NETWORK), tiny.parameters(), tiny.photos(3)
+    with torch.no_grad():
+        together = transform(network, parameters, batch)
+        alone = torch.cat([transform(network, parameters, x[None]) for x in batch])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
+
+
+def test_transform_reads_the_parameters_it_is_given_and_changes_nothing():
+    network, parameters, batch = ImageTransformationNetwork(tiny.NETWORK), tiny.parameters(1), tiny.photos(1)
+    before, given = network.parameters_dict(), {name: p.clone() for name, p in parameters.items()}
+    with torch.no_grad():
+        first = transform(network, parameters, batch)
+        other = transform(network, tiny.parameters(2), batch)
+        again = transform(network, parameters, batch)
+        with torch.device("meta"):
+            skeleton = ImageTransformationNetwork(tiny.NETWORK)
+        without_numbers = transform(skeleton, parameters, batch)
+    assert torch.equal(first, again) and torch.equal(first, without_numbers)
+    assert float((first - other).abs().max()) > 1e-3
+    assert tiny.same(network.parameters_dict(), before) and tiny.same(parameters, given)
+
+
+def test_parameters_dict_is_a_value_of_its_own():
+    network = ImageTransformationNetwork(tiny.NETWORK)
+    parameters = network.parameters_dict()
+    for p in parameters.values():
+        p.add_(1)
+    assert not tiny.same(parameters, network.parameters_dict())
+    assert not any(p.requires_grad for p in parameters.values())
+
+
+def test_gradients_reach_every_parameter():
+    network = ImageTransformationNetwork(tiny.NETWORK)
+    parameters = {name: p.requires_grad_() for name, p in tiny.parameters().items()}
+    images = transform(network, parameters, tiny.photos(1))
+    gradients = torch.autograd.grad((images * torch.rand_like(images)).sum(), list(parameters.values()))
+    for name, gradient in zip(parameters, gradients, strict=True):
+        # a constant of the channel, with no ReLU before the next instance norm, is taken away by that norm
+        vanishes = name.endswith(("conv.bias", "second.norm.shift"))
+        assert (float(gradient.abs().max()) < 1e-4) == vanishes, name
+
+
+def test_the_photo_s_channels_cost_no_parameter_and_can_be_left_out():
+    plain = ImageTransformationNetwork(NetworkConfig(photo_channels=False)).parameters_dict()
+    assert sum(p.numel() for p in plain.values()) == 1_679_235
+    network, x = ImageTransformationNetwork(NetworkConfig(4, 1, photo_channels=False)), tiny.photos(1)
+    with torch.no_grad():
+        brighter = transform(network, tiny.parameters(), 0.5 * x + 0.4)
+        torch.testing.assert_close(brighter, transform(network, tiny.parameters(), x), rtol=0, atol=2e-3)
+        network = ImageTransformationNetwork(NetworkConfig(8, 1))
+        carried, same = (transform(network, network.parameters_dict(), photo) for photo in (0.5 * x + 0.4, x))
+    assert float((carried - same).abs().mean()) > 0.02, "without them brightness and contrast are lost"
+
+
+def test_the_last_norm_carries_the_photo_s_logits():
+    norm, x, carried = InstanceNorm(4), torch.randn(2, 4, 6, 6), torch.randn(2, 4, 6, 6)
+    with torch.no_grad():
+        norm.scale.copy_(torch.tensor([1.0, 0, -2, 3]))
+        norm.shift.copy_(torch.tensor([0.0, 1, 2, -1]))
+        by_hand = norm.scale.view(1, 4, 1, 1) * F.instance_norm(x) + norm.shift.view(1, 4, 1, 1) * carried
+        torch.testing.assert_close(norm(x, carried), by_hand)
+        torch.testing.assert_close(norm(x, torch.ones_like(x)), norm(x))
+    network, photo = ImageTransformationNetwork(NetworkConfig(8, 1)), tiny.photos(1).clamp(0.02, 0.98)
+    z = torch.logit(photo)
+    torch.testing.assert_close(network.carried(photo), torch.cat([z, -z, torch.ones(1, 2, 32, 32)], 1))
+
+
+def test_a_new_network_is_nearly_the_identity():
+    torch.manual_seed(0)
+    network, photo = ImageTransformationNetwork(), tiny.photos(1)
+    with torch.no_grad():
+        assert float((transform(network, network.parameters_dict(), photo) - photo).abs().mean()) < 0.05
+
+
+def test_instance_norm_is_its_formula():
+    norm = InstanceNorm(5)
+    with torch.no_grad():
+        norm.scale.copy_(torch.linspace(-1, 2, 5))
+        norm.shift.copy_(torch.linspace(3, -3, 5))
+    x = torch.randn(2, 5, 7, 9) * 3 + 1
+    mean = x.mean((2, 3), keepdim=True)
+    variance = ((x - mean) ** 2).mean((2, 3), keepdim=True)
+    scale, shift = norm.scale.view(1, 5, 1, 1), norm.shift.view(1, 5, 1, 1)
+    torch.testing.assert_close(norm(x), scale * (x - mean) / (variance + 1e-5).sqrt() + shift)
+    norm.eval()
+    torch.testing.assert_close(norm(x), scale * (x - mean) / (variance + 1e-5).sqrt() + shift)
+
+
+def test_convolutions_pad_by_reflection():
+    network = ImageTransformationNetwork(tiny.NETWORK)
+    x, conv = tiny.photos(1), network.down[0].conv
+    with torch.no_grad():
+        padded = F.conv2d(F.pad(x, (4, 4, 4, 4), mode="reflect"), conv.weight, conv.bias)
+        torch.testing.assert_close(conv(x), padded)
+
+
+def test_borders_are_painted_like_the_rest():
+    # zero padding would see an edge around every picture, and darken or brighten its frame
+    network, flat = ImageTransformationNetwork(tiny.NETWORK), torch.full((1, 3, 48, 64), 0.7)
+    with torch.no_grad():
+        result = transform(network, tiny.parameters(), flat)
+    assert float((result - result[..., 24:25, 32:33]).abs().max()) < 1e-3
+
+
+def test_bfloat16_paints_nearly_the_same_picture():
+    network, parameters, batch = ImageTransformationNetwork(tiny.NETWORK), tiny.parameters(), tiny.photos(1)
+    with torch.no_grad():
+        exact = transform(network, parameters, batch)
+        quick, logits = transform_with_logits(network, parameters, batch, torch.bfloat16)
+    assert quick.dtype == logits.dtype == torch.float32
+    assert float((exact - quick).abs().mean()) < 0.01
+
+
+def test_a_network_without_width_is_refused():
+    with pytest.raises(ValueError, match=r"width must be a whole number from 1 to 512, got 0\."):
+        NetworkConfig(width=0)

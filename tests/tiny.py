@@ -1,0 +1,89 @@
+"""What most tests share: networks small enough for a CPU, and pictures painted by numpy. Nothing here is trained."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from metastyle_hub.features import FeatureNetwork, FeatureSpec
+from metastyle_hub.network import ImageTransformationNetwork, NetworkConfig, Parameters, is_norm_parameter
+
+NETWORK = NetworkConfig(width=4, residual_blocks=1)
+FEATURES = FeatureSpec(
+    stages=((4, 6), (8,)), content_tap="relu1_2", style_taps=("relu1_2", "relu2_1"), pool="avg", padding="reflect"
+)
+
+
+def parameters(
+    seed: int = 0, config: NetworkConfig = NETWORK, dtype: torch.dtype = torch.float32, spread: float = 0.3
+) -> Parameters:
+    """Random parameters in which no scale is 1 and no shift is 0, so that forgetting either shows."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        values = ImageTransformationNetwork(config).parameters_dict()
+    return {
+        name: (p + spread * torch.randn(p.shape, generator=generator) if is_norm_parameter(name) else p).to(dtype)
+        for name, p in values.items()
+    }
+
+
+def features(seed: int = 0, spec: FeatureSpec = FEATURES, dtype: torch.dtype = torch.float32) -> FeatureNetwork:
+    """A feature network of random weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return FeatureNetwork(spec, "tiny").to(dtype)
+
+
+def photo(height: int = 48, width: int = 64, seed: int = 0) -> np.ndarray:
+    """A picture with a gradient, edges and grain: (height, width, 3) uint8."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width] / max(height, width)
+    picture = np.stack([x, y, 1 - x], -1) * rng.uniform(0.3, 1, 3)
+    for _ in range(4):
+        center, radius = rng.uniform(0, 1, 2), rng.uniform(0.05, 0.3)
+        picture[np.hypot(y - center[0], x - center[1]) < radius] = rng.uniform(0, 1, 3)
+    picture = picture + rng.normal(0, 0.03, picture.shape)
+    return (picture.clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def painting(height: int = 48, width: int = 64, seed: int = 0) -> np.ndarray:
+    """A picture that is texture all over, coloured stripes: (height, width, 3) uint8."""
+    rng = np.random.default_rng(1000 + seed)
+    y, x = np.mgrid[0:height, 0:width]
+    waves = [np.sin(x * rng.uniform(0.2, 1) + y * rng.uniform(0.2, 1) + rng.uniform(0, 6)) for _ in range(3)]
+    picture = 0.5 + 0.45 * np.stack(waves, -1) * rng.uniform(0.5, 1, 3)
+    return (picture.clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def tensor(picture: np.ndarray, dtype: torch.dtype = torch.float32) -> Tensor:
+    """(H, W, 3) uint8 -> (1, 3, H, W) in [0, 1]."""
+    return (torch.from_numpy(picture).permute(2, 0, 1)[None].to(dtype) / 255).contiguous()
+
+
+def photos(count: int, size: int = 32, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+    """A batch of pictures: (count, 3, size, size)."""
+    return torch.cat([tensor(photo(size, size, seed + i), dtype) for i in range(count)])
+
+
+def image(picture: np.ndarray) -> Image.Image:
+    return Image.fromarray(picture)
+
+
+def same(first: Parameters, second: Parameters) -> bool:
+    """Whether two parameter dictionaries are equal bit for bit."""
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A fresh Python that finds this package, installed or not."""
+    path = os.pathsep.join([str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")])
+    variables = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=variables, check=False)
