@@ -1,6 +1,6 @@
 """Adaptation: the inner problem at deployment. From the base, a stream of steps towards one style.
 
-    w_0 = theta,   w_t = Adam step on E_c [ loss(c, s, M(c; w_{t-1})) ]
+    w_0 = theta,   w_t = Adam step on E_c [ log loss(c, s, M(c; w_{t-1})) ]
 
 Pure: parameters in, parameters out; neither the network nor theta is changed, and stopping at any step leaves a
 usable style.
@@ -38,7 +38,7 @@ class AdaptationConfig(Settings):
         "all", "what moves: all of the network, or the norm scales and shifts only (13 kB)", choices=("all", "norm")
     )
     learning_rate: float = setting(1e-3, "of Adam on convolutions; source: the paper", low=0, high=1)
-    norm_learning_rate: float = setting(1e-2, "of Adam on scales and shifts", low=0, high=1)
+    norm_learning_rate: float = setting(3e-2, "of Adam on scales and shifts; source: docs/decisions.md", low=0, high=1)
     final_rate: float = setting(0.1, "the last step's share of the rates, which fall along a cosine", low=0, high=1)
     size: int = setting(256, "pixels a side of the content crops, a multiple of 4", low=64, high=1024)
     style_size: int = setting(
@@ -105,7 +105,8 @@ def adapt_parameters(
     if config.parameters == "all":
         rest = [p for name, p in weights.items() if name not in norms]
         groups.append({"params": rest, "peak": config.learning_rate})
-    optimizer = torch.optim.Adam(groups, lr=config.learning_rate)
+    # a short memory of squared gradients: with the usual 0.999 the first, large ones would brake all hundred steps
+    optimizer = torch.optim.Adam(groups, lr=config.learning_rate, betas=(0.9, 0.99))
     crop = CropConfig(config.size, min_scale=0.5)
     grams = loss.style_grams(style.to(device))
     for index in range(config.steps + 1):
@@ -113,8 +114,8 @@ def adapt_parameters(
         batch = random_crops(contents, config.batch, crop, rng).to(device)
         with torch.set_grad_enabled(index < config.steps):
             images = transform(network, weights, batch, loss.features.dtype)
-            terms = [t.mean() for t in loss(images, loss.targets(batch, grams))]
-        total, content, style_term = (float(t.detach()) for t in terms)
+            terms = loss(images, loss.targets(batch, grams))
+        total, content, style_term = (float(t.detach().mean()) for t in terms)
         if not math.isfinite(total):
             raise AdaptationError(
                 f"The loss became {total} at step {index} (content_weight {config.weights.content_weight:g}, "
@@ -125,7 +126,8 @@ def adapt_parameters(
         yield AdaptationStep(index, total, content, style_term, snapshot)
         if index == config.steps:
             return
-        gradients = torch.autograd.grad(terms[0], list(moving.values()))
+        # the logarithm, as in meta-training: steps do not shrink as the loss falls
+        gradients = torch.autograd.grad(terms[0].log().mean(), list(moving.values()))
         for p, gradient in zip(moving.values(), gradients, strict=True):
             p.grad = gradient
         for group in optimizer.param_groups:

@@ -145,6 +145,7 @@ _DEMO = """Learns two styles and shows them: photo, style, steps 0 / 5 / 20 / 10
 
 def _adapt(args: argparse.Namespace) -> None:
     from metastyle_hub.adaptation import AdaptationConfig
+    from metastyle_hub.artifacts import write_files
     from metastyle_hub.loss import LossWeights
     from metastyle_hub.model import MetaStyle
     from metastyle_hub.settings import from_arguments
@@ -152,6 +153,7 @@ def _adapt(args: argparse.Namespace) -> None:
     config = from_arguments(AdaptationConfig, args, weights=from_arguments(LossWeights, args))
     base = MetaStyle.from_pretrained(args.base, device=args.device)
     contents = args.contents[0] if args.contents and len(args.contents) == 1 else args.contents
+    write_files(args.out, {})  # a place that cannot be written should cost a second, not the whole adaptation
     started = time.perf_counter()
     with tqdm(total=config.steps, unit="step", desc=Path(args.style).stem[:20]) as bar:
         for step in base.adapt_iter(args.style, contents=contents, config=config):

@@ -297,13 +297,16 @@ class MetaTrainer:
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * c.outer_rate(self.step)
         self.optimizer.step()
+        self._update_average()
         self.step += 1
-        decay = min(c.ema, (self.step + 1) / (self.step + 10))  # a young average forgets its random start faster
-        with torch.no_grad():
-            for name, p in self.theta.items():
-                self.average[name].lerp_(p.detach(), 1 - decay)
         rate = float(torch.stack([r.detach().exp() for r in self.log_rates.values()]).mean())
         return MetaStep(self.step, **means, gradient_norm=norm, rate=rate)
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        decay = min(self.config.ema, (self.step + 2) / (self.step + 11))  # a young one forgets its random start faster
+        for name, p in self.theta.items():
+            self.average[name].lerp_(p.detach(), 1 - decay)
 
     def run(self) -> Iterator[MetaStep]:
         """The steps from here to `config.steps`, checkpointed on the way and at the end."""

@@ -1,6 +1,8 @@
 """Meta-trains a base: the initialisation from which every style is adapted.
 
     python scripts/meta_train.py --photos photos/ --artworks artworks/ --out runs/base          # start, or go on
+    python scripts/meta_train.py ... --rolling --out runs/first                                 # first stage: see
+    python scripts/meta_train.py ... --init runs/first/base --out runs/base                     # docs/decisions.md
     python scripts/meta_train.py --photos me/coco-subset --artworks me/wikiart --out runs/base  # Hub datasets
     accelerate launch scripts/meta_train.py ...                                                 # several GPUs
 
@@ -18,7 +20,7 @@ import argparse
 import json
 import logging
 import time
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import torch
@@ -32,6 +34,7 @@ from metastyle_hub.images import save_image
 from metastyle_hub.meta_training import MetaTrainer, MetaTrainingConfig
 from metastyle_hub.model import MetaStyle
 from metastyle_hub.network import transform
+from metastyle_hub.rolling_training import RollingConfig, RollingTrainer
 from metastyle_hub.settings import add_arguments, from_arguments
 from metastyle_hub.sheets import contact_sheet
 
@@ -80,14 +83,18 @@ def main() -> None:
     parser.add_argument("--checkpoint-every", type=int, default=100, metavar="N", help="steps")
     parser.add_argument("--sheet-every", type=int, default=500, metavar="N", help="steps")
     parser.add_argument("--log-every", type=int, default=20, metavar="N", help="steps")
+    parser.add_argument("--rolling", action="store_true", help="long first-order trajectories instead of T steps")
     add_arguments(parser.add_argument_group("the run"), MetaTrainingConfig)
+    own = [f.name for f in fields(RollingConfig) if f.name not in {g.name for g in fields(MetaTrainingConfig)}]
+    add_arguments(parser.add_argument_group("the run, with --rolling"), RollingConfig, own)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    config = from_arguments(MetaTrainingConfig, args)
+    config_class, trainer_class = (RollingConfig, RollingTrainer) if args.rolling else (MetaTrainingConfig, MetaTrainer)
+    config = from_arguments(config_class, args)
     device = resolve_device("auto")
     dtype = training_dtype(device) if args.dtype == "auto" else getattr(torch, args.dtype)
     features = load_features(args.features, file=args.features_file, dtype=dtype)
-    trainer = MetaTrainer(
+    trainer = trainer_class(
         config, features, open_pool(args.photos), open_pool(args.artworks),
         init=MetaStyle.from_pretrained(args.init).parameters if args.init else None,
         checkpoint=args.out / "checkpoint.pt", checkpoint_every=args.checkpoint_every,

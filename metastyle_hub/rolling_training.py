@@ -1,0 +1,189 @@
+"""Long inner loops at the price of short ones: first-order meta-training with rolling trajectories.
+
+The bilevel problem of `meta_training` unrolls T = 1 to 5 inner steps; a user takes a hundred. Unrolling a hundred is
+out of reach, but walking them is not. A number of slots each hold one style, its Gram matrices, and scales and shifts
+phi that are somewhere between 0 and `trajectory` inner steps away from theta. Every outer step takes some slots on
+by one step of Adam, and lets the convolutions learn, first order, from where they are:
+
+    phi_s   <- Adam step on log loss(c, s, M(c; psi, phi_s))              the slot's scales and shifts
+    psi     <- Adam step on mean over slots of the same                   all else, shared
+    theta   =  (psi, phi_0),  phi_0 held by identity(c, M(c; psi, phi_0)) where every trajectory starts
+
+A slot that has reached the end of its trajectory starts anew from phi_0 with another style. So theta is trained for
+where adaptation passes and arrives, not for its first step. What this cannot do, bending theta itself so that first
+steps go further, is what the second stage, `MetaTrainer`, is for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from metastyle_hub.data import CropConfig, ImagePool, random_crop, random_crops
+from metastyle_hub.features import FeatureNetwork
+from metastyle_hub.meta_training import MetaStep, MetaTrainer, MetaTrainingConfig
+from metastyle_hub.network import Parameters, norm_parameters, transform_with_logits
+from metastyle_hub.settings import setting
+
+__all__ = ["RollingConfig", "RollingTrainer"]
+
+_BETAS, _EPS = (0.9, 0.99), 1e-8  # of the slots' Adam: short memory, as a trajectory is short
+
+
+@dataclass(frozen=True)
+class RollingConfig(MetaTrainingConfig):
+    """Settings of rolling trajectories. `styles` is how many slots advance in an outer step, one content each."""
+
+    slots: int = setting(16, "styles under way at any moment, a multiple of `styles`", low=1)
+    trajectory: int = setting(80, "inner steps of a slot before it takes another style", low=1)
+    slot_rate: float = setting(0.02, "of Adam on a slot's scales and shifts", low=0)
+    style_size: int = setting(256, "pixels of the styles' crops, which give the Gram matrices", low=32)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.slots % self.styles:
+            raise ValueError(f"slots must be a multiple of styles ({self.styles}), got {self.slots}.")
+
+
+@dataclass(frozen=True)
+class RollingBatch:
+    """The data of one outer step."""
+
+    contents: Tensor  # (styles + 1, 3, H, W): one for every slot that advances, and one for the identity
+    rows: tuple[int, ...]  # the slots that advance
+    fresh: dict[int, Tensor]  # new styles (1, 3, H, W) of the slots that start anew
+
+
+class RollingTrainer(MetaTrainer):
+    """The loop, resumable like `MetaTrainer`'s, with the slots in its state.
+
+    >>> for step in RollingTrainer(RollingConfig(steps=4000), features, photos, artworks).run():
+    ...     print(step.index, step.valid)
+    """
+
+    config: RollingConfig
+
+    def __init__(
+        self,
+        config: RollingConfig,
+        features: FeatureNetwork,
+        contents: ImagePool,
+        styles: ImagePool,
+        *,
+        init: Parameters | None = None,
+        checkpoint: str | Path | None = None,
+        checkpoint_every: int = 100,
+        workers: int = 2,
+    ) -> None:
+        self._slots: dict[str, dict[str, Tensor]] = {}
+        self._ages: list[int] = [0] * config.slots
+        self._grams: dict[int, tuple[Tensor, ...]] = {}
+        super().__init__(
+            config, features, contents, styles,
+            init=init, checkpoint=checkpoint, checkpoint_every=checkpoint_every, workers=workers,
+        )  # fmt: skip
+        if not self._slots:
+            phi = norm_parameters(self.theta)
+            self._slots = {
+                "phi": {n: p.detach().repeat(config.slots, 1) for n, p in phi.items()},
+                "mean": {n: torch.zeros(config.slots, p.numel(), device=self.device) for n, p in phi.items()},
+                "square": {n: torch.zeros(config.slots, p.numel(), device=self.device) for n, p in phi.items()},
+            }
+
+    def batches(self, step: int) -> RollingBatch:  # type: ignore[override]
+        """The pictures of a step, a pure function of (seed, step, process)."""
+        c = self.config
+        rng = np.random.default_rng((c.seed, step, self.accelerator.process_index))
+        contents = random_crops(self.contents, c.styles + 1, CropConfig(c.size, min_scale=0.4, jitter=0.1), rng)
+        rows = tuple((step * c.styles + i) % c.slots for i in range(c.styles))
+        visit = step * c.styles // c.slots
+        fresh: dict[int, Tensor] = {}
+        for k in rows:
+            # the first trajectories are of different lengths, so that slots do not all start anew at once
+            if visit == 0 or (visit + k * c.trajectory // c.slots) % c.trajectory == 0:
+                picture = self.styles[int(rng.integers(len(self.styles)))]
+                fresh[k] = random_crop(picture, CropConfig(c.style_size, min_scale=0.6), rng)[None]
+        return RollingBatch(contents, rows, fresh)
+
+    def take_step(self, batches: RollingBatch) -> MetaStep:  # type: ignore[override]
+        """One step of every slot at hand, and one of what they share."""
+        c, rows = self.config, list(batches.rows)
+        contents = batches.contents.to(self.device)
+        phi = self._slots["phi"]
+        with torch.no_grad():
+            for k, style in batches.fresh.items():
+                self._grams[k] = self.loss.style_grams(style.to(self.device))
+                self._ages[k] = 0
+                for name, values in phi.items():
+                    values[k] = self.theta[name].detach()
+                    self._slots["mean"][name][k] = 0
+                    self._slots["square"][name][k] = 0
+        moving = {name: values[rows].requires_grad_() for name, values in phi.items()}
+        weights: Parameters = dict(self.theta)
+        for name, values in moving.items():
+            weights[name] = torch.cat([values, self.theta[name][None]])  # (styles + 1, C)
+        images, logits = transform_with_logits(self.network, weights, contents, self.loss.features.dtype)
+        grams = tuple(torch.cat(tap) for tap in zip(*(self._grams[k] for k in rows), strict=True))
+        total, content, style_term = self.loss(images[:-1], self.loss.targets(contents[:-1], grams))
+        identity = (images[-1:] - contents[-1:]).abs().mean()
+        kept = self.loss(images[-1:], self.loss.targets(contents[-1:], tuple(g[:1] for g in grams)))[1].mean()
+        penalty = (logits.abs() - c.logit_limit).relu().square().mean()
+        valid = total.log().mean()
+        outer = valid + c.identity_weight * identity + c.identity_content_weight * kept + c.logit_weight * penalty
+        shared = list(self.theta.values())
+        parts = torch.autograd.grad(outer, [*moving.values(), *shared])
+        self._advance(rows, dict(zip(moving, parts[: len(moving)], strict=True)))
+        gradients = self.accelerator.reduce(list(parts[len(moving) :]), "mean")
+        for p, gradient in zip(shared, gradients, strict=True):
+            p.grad = gradient
+        norm = float(nn.utils.clip_grad_norm_(shared, c.gradient_clip))
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * c.outer_rate(self.step)
+        self.optimizer.step()
+        self._update_average()
+        self.step += 1
+        return MetaStep(
+            self.step,
+            outer=float(outer.detach()),
+            valid=float(valid.detach()),
+            content=float(content.detach().mean()),
+            style=float(style_term.detach().mean()),
+            before=float("nan"),  # a slot has no loss at theta
+            identity=float(identity.detach()),
+            logits=float(penalty.detach()),
+            gradient_norm=norm,
+            rate=c.slot_rate,
+        )
+
+    @torch.no_grad()
+    def _advance(self, rows: list[int], gradients: Mapping[str, Tensor]) -> None:
+        """Adam on the slots' scales and shifts; every slot counts its own steps."""
+        for k in rows:
+            self._ages[k] += 1
+        ages = torch.tensor([self._ages[k] for k in rows], device=self.device, dtype=torch.float32)[:, None]
+        for name, gradient in gradients.items():
+            mean, square = (self._slots[key][name] for key in ("mean", "square"))
+            mean[rows] = _BETAS[0] * mean[rows] + (1 - _BETAS[0]) * gradient
+            square[rows] = _BETAS[1] * square[rows] + (1 - _BETAS[1]) * gradient.square()
+            direction = mean[rows] / (1 - _BETAS[0] ** ages)
+            scale = (square[rows] / (1 - _BETAS[1] ** ages)).sqrt() + _EPS
+            self._slots["phi"][name][rows] -= self.config.slot_rate * direction / scale
+
+    def state_dict(self) -> dict[str, object]:
+        """Everything that the next step depends on."""
+        grams = {str(k): list(g) for k, g in self._grams.items()}
+        return super().state_dict() | {"slots": self._slots, "ages": list(self._ages), "grams": grams}
+
+    def load_state_dict(self, state: Mapping[str, object]) -> None:
+        """Continue from a state; see `MetaTrainer.load_state_dict`."""
+        super().load_state_dict(state)
+        slots: dict[str, dict[str, Tensor]] = state["slots"]  # type: ignore[assignment]
+        self._slots = {key: {n: v.to(self.device) for n, v in values.items()} for key, values in slots.items()}
+        self._ages = list(state["ages"])  # type: ignore[call-overload]
+        grams: dict[str, list[Tensor]] = state["grams"]  # type: ignore[assignment]
+        self._grams = {int(k): tuple(g.to(self.device) for g in values) for k, values in grams.items()}

@@ -1,0 +1,93 @@
+"""Rolling trajectories: where they start, how they advance, and that a resumed run is the same run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+
+from metastyle_hub.data import TensorPool
+from metastyle_hub.network import is_norm_parameter
+from metastyle_hub.rolling_training import RollingConfig, RollingTrainer
+
+CONFIG = RollingConfig(
+    steps=8, styles=2, slots=4, trajectory=3, size=16, style_size=32, rise_steps=2, ema=0.9, network=tiny.NETWORK
+)
+
+
+def trainer(config: RollingConfig = CONFIG, checkpoint: Path | None = None) -> RollingTrainer:
+    photos = TensorPool([tiny.tensor(tiny.photo(seed=i))[0] for i in range(5)])
+    paintings = TensorPool([tiny.tensor(tiny.painting(seed=i))[0] for i in range(4)])
+    return RollingTrainer(config, tiny.features(), photos, paintings, checkpoint=checkpoint, checkpoint_every=2)
+
+
+def test_slots_take_turns_and_every_trajectory_ends() -> None:
+    run = trainer()
+    visits: dict[int, int] = {k: 0 for k in range(CONFIG.slots)}
+    starts: dict[int, list[int]] = {k: [] for k in range(CONFIG.slots)}
+    for step in range(40):
+        batch = run.batches(step)
+        assert set(batch.fresh) <= set(batch.rows)
+        for k in batch.rows:
+            if k in batch.fresh:
+                starts[k].append(visits[k])
+            visits[k] += 1
+    assert set(visits.values()) == {20}
+    for at in starts.values():
+        assert at[0] == 0  # a slot has a style before its first step
+        assert {b - a for a, b in zip(at[1:], at[2:], strict=False)} == {CONFIG.trajectory}
+
+
+def test_a_fresh_slot_starts_from_theta_and_its_first_step_has_the_length_of_the_rate() -> None:
+    run = trainer()
+    start = {name: p.detach().clone() for name, p in run.theta.items()}
+    run.take_step(run.batches(0))
+    moved = {name: (values[:2] - start[name]).abs() for name, values in run._slots["phi"].items()}
+    # Adam's first step is sign(gradient) * rate, and less only where the gradient is next to nothing
+    assert max(float(m.max()) for m in moved.values()) == pytest.approx(CONFIG.slot_rate, rel=1e-3)
+    assert float(torch.cat([m.flatten() for m in moved.values()]).median()) == pytest.approx(CONFIG.slot_rate, rel=1e-2)
+    for name, values in run._slots["phi"].items():
+        assert torch.equal(values[2:], start[name].expand(2, -1))  # slots whose turn it was not
+
+
+def test_convolutions_learn_from_the_slots_but_the_norms_of_theta_only_from_the_identity() -> None:
+    config = replace(CONFIG, identity_weight=0.0, identity_content_weight=0.0, logit_weight=0.0)
+    run = trainer(config)
+    before = {name: p.detach().clone() for name, p in run.theta.items()}
+    run.take_step(run.batches(0))
+    changed = {name for name, p in run.theta.items() if not torch.equal(p, before[name])}
+    assert changed
+    assert not any(is_norm_parameter(name) for name in changed)
+
+
+def test_a_trajectory_lowers_the_loss_of_its_style() -> None:
+    config = replace(CONFIG, steps=40, styles=1, slots=1, trajectory=40, learning_rate=0.0, slot_rate=0.05)
+    losses = [step.style for step in trainer(config).run()]
+    assert sum(losses[-8:]) < 0.9 * sum(losses[:8])
+
+
+def test_a_resumed_run_is_the_run_that_was_never_stopped(tmp_path: Path) -> None:
+    whole = trainer(checkpoint=tmp_path / "whole.pt")
+    for _ in whole.run():
+        pass
+    for step in trainer(checkpoint=tmp_path / "parts.pt").run():
+        if step.index == 5:  # a checkpoint is at 4: one step is lost and done again
+            break
+    resumed = trainer(checkpoint=tmp_path / "parts.pt")
+    assert resumed.step == 4
+    for _ in resumed.run():
+        pass
+    for name in whole.theta:
+        assert torch.equal(whole.theta[name], resumed.theta[name])
+        assert torch.equal(whole.average[name], resumed.average[name])
+    for kind, values in whole._slots.items():
+        for name in values:
+            assert torch.equal(values[name], resumed._slots[kind][name])
+
+
+def test_slots_that_cannot_take_turns_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"slots must be a multiple of styles \(3\), got 4\."):
+        replace(CONFIG, styles=3)
