@@ -3,11 +3,15 @@
     content(c, x) = |phi(c) - phi(x)|^2 / |phi(c)|^2                                    at the content tap
     G(f)          = psi(f) psi(f)^T / (C H W),  psi reshapes (C, H, W) to (C, H W)
     style(s, x)   = mean_i |G(phi_i(s)) - G(phi_i(x))|_F^2 / |G(phi_i(s))|_F^2           at the style taps
-    loss(c, s, x) = content_weight * content + style_weight * style + tv_weight * tv
+    tone(c, x)    = 1 - R^2 of the best quadratic map from c's tones to x's, both averaged over 8 x 8 pixels
+    loss(c, s, x) = content_weight * content + style_weight * style + tone_weight * tone + tv_weight * tv
 
 The paper divides by the number of features where this divides by the target's own energy. The minimiser for one
 pair is weighed differently, no more; but Gram energies of two styles differ by orders of magnitude, and one set
 of weights, one learning rate and one meta-batch must serve them all. An error of 1 means "as wrong as black".
+
+The tone term is ours. Content features hardly see flat regions, so the cheapest way to a style's palette is to fill
+them with blobs of colour. It lets a style repaint a photo with any palette, as long as what was one tone stays one.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from metastyle_hub.features import FeatureNetwork, Features
@@ -25,9 +30,11 @@ __all__ = [
     "LossWeights",
     "PerceptualLoss",
     "Targets",
+    "coarse_tones",
     "content_loss",
     "gram_matrix",
     "style_loss",
+    "tone_loss",
     "total_variation",
 ]
 
@@ -74,6 +81,29 @@ def total_variation(images: Tensor) -> Tensor:
     return down + right
 
 
+def tone_loss(images: Tensor, tones: Tensor) -> Tensor:
+    """The share of the pictures' coarse tones that is no function of the photo's: (B, 3, H, W) -> (B,) in [0, 1].
+
+    Args:
+        tones: the photo's tones, `coarse_tones(contents)`: (B, 3, H/8, W/8).
+
+    The function is the least-squares fit of every channel by 1, r, g, b, r^2, g^2, b^2 of the photo, whose
+    projection depends on the photo alone, so that the loss is differentiable as often as one likes.
+    """
+    x = tones.flatten(2).transpose(1, 2)  # (B, N, 3)
+    x = torch.cat([torch.ones_like(x[..., :1]), x, x.square()], 2)  # (B, N, 7)
+    y = coarse_tones(images).flatten(2).transpose(1, 2)  # (B, N, 3)
+    ridge = 1e-3 * x.shape[1] * torch.eye(x.shape[2], dtype=x.dtype, device=x.device)  # grey photos are degenerate
+    fit = x @ torch.linalg.solve(x.transpose(1, 2) @ x + ridge, x.transpose(1, 2) @ y)  # (B, N, 3)
+    missed = (y - fit).square().flatten(1).mean(1)
+    return missed / ((y - y.mean(1, keepdim=True)).square().flatten(1).mean(1) + 1e-3)
+
+
+def coarse_tones(images: Tensor) -> Tensor:
+    """Means over 8 x 8 pixels: (B, 3, H, W) -> (B, 3, H/8, W/8)."""
+    return F.avg_pool2d(_at_least_float32(images), 8, ceil_mode=True)
+
+
 def _at_least_float32(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
@@ -85,6 +115,7 @@ class LossWeights(Settings):
     content_weight: float = setting(1.0, "weight of the content loss", low=0)
     style_weight: float = setting(10.0, "weight of the style loss; source: docs/decisions.md", low=0)
     tv_weight: float = setting(0.0, "weight of total variation; source: docs/decisions.md", low=0)
+    tone_weight: float = setting(10.0, "weight of the tone loss, against blobs; source: docs/decisions.md", low=0)
 
 
 @dataclass(frozen=True)
@@ -93,6 +124,7 @@ class Targets:
 
     content: Tensor  # (B, C, H, W) at the content tap
     grams: tuple[Tensor, ...]  # (1 or B, C_i, C_i) at the style taps
+    tones: Tensor  # (B, 3, H/8, W/8)
 
 
 class PerceptualLoss:
@@ -116,7 +148,7 @@ class PerceptualLoss:
     def targets(self, contents: Tensor, grams: Sequence[Tensor]) -> Targets:
         """The targets of contents (B, 3, H, W) in the style of `grams`."""
         tap = self.features.spec.content_tap
-        return Targets(self.features(contents, (tap,))[tap], tuple(grams))
+        return Targets(self.features(contents, (tap,))[tap], tuple(grams), coarse_tones(contents))
 
     def __call__(self, images: Tensor, targets: Targets) -> tuple[Tensor, Tensor, Tensor]:
         """Total, content and style loss of every picture: (B, 3, H, W) -> three of (B,). Differentiable, twice."""
@@ -125,6 +157,8 @@ class PerceptualLoss:
         style = style_loss(self._grams(maps), targets.grams)
         w = self.weights
         total = w.content_weight * content + w.style_weight * style
+        if w.tone_weight:
+            total = total + w.tone_weight * tone_loss(images, targets.tones)
         if w.tv_weight:
             total = total + w.tv_weight * total_variation(images)
         return total, content, style

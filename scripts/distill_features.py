@@ -36,8 +36,9 @@ from metastyle_hub.data import CropConfig, FolderPool, center_crops, random_crop
 from metastyle_hub.features import SPECS, FeatureNetwork, load_features
 from metastyle_hub.gatys import GatysConfig, optimize_pixels
 from metastyle_hub.images import save_image, to_pil
-from metastyle_hub.loss import PerceptualLoss, gram_matrix
+from metastyle_hub.loss import LossWeights, PerceptualLoss, gram_matrix
 
+MEASURE = LossWeights(content_weight=1, style_weight=10, tone_weight=0)  # by which pictures are judged
 # student tap -> teacher tap of VGG-19; the first three carry Gram matching too
 VGG_PAIRS = {"relu1_2": "relu1_2", "relu2_2": "relu2_2", "relu3_3": "relu3_4"}
 SMALL_PAIRS = {"relu4_1": "relu4_1", "relu4_3": "relu5_1"}
@@ -209,15 +210,15 @@ def with_heads(file: Path) -> FeatureNetwork:
 
 
 def judge(args: argparse.Namespace) -> None:
-    teacher = PerceptualLoss(load_vgg19(args.teachers))
+    teacher = PerceptualLoss(load_vgg19(args.teachers), MEASURE)
     students = {}
     for file in args.features:
         net = with_heads(file) if "heads" in file.name else load_features("compact", file=file)
-        students[f"{file.parent.name}/{file.stem}"] = PerceptualLoss(net)
+        students[f"{file.parent.name}/{file.stem}"] = PerceptualLoss(net, MEASURE)
         if "heads" in file.name:  # the same three taps as the teacher: without the deep one
             shallow = with_heads(file)
             shallow.spec = replace(shallow.spec, style_taps=("relu1_2", "relu2_2", "relu3_3"))
-            students[f"{file.parent.name}/{file.stem}, 3 taps"] = PerceptualLoss(shallow)
+            students[f"{file.parent.name}/{file.stem}, 3 taps"] = PerceptualLoss(shallow, MEASURE)
     size, marks = args.size, (0, 10, 25, 50, 100)
     contents, styles = center_crops(FolderPool(args.photos), size), center_crops(FolderPool(args.artworks), size)
     rng = np.random.default_rng(args.seed)

@@ -67,7 +67,8 @@ def main() -> None:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     config = from_arguments(AdaptationConfig, args, weights=from_arguments(LossWeights, args))
-    judge = PerceptualLoss(load_features("vgg19_oxford" if args.judge else "vgg19", file=args.judge), LossWeights())
+    judged = LossWeights(content_weight=1, style_weight=10, tone_weight=0)  # the measure, whatever the loss becomes
+    judge = PerceptualLoss(load_features("vgg19_oxford" if args.judge else "vgg19", file=args.judge), judged)
     base = MetaStyle.from_pretrained(args.base)
     dtype = training_dtype(torch.device("cpu")) if config.precision == "auto" else getattr(torch, config.precision)
     loss = PerceptualLoss(load_features(config.features, file=args.features_file, dtype=dtype), config.weights)

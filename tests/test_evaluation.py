@@ -14,7 +14,7 @@ from metastyle_hub.data import TensorPool
 from metastyle_hub.evaluation import Evaluation, Measurement, Method, as_markdown, psnr, summarize
 from metastyle_hub.features import FeatureNetwork, FeatureSpec
 from metastyle_hub.gatys import GatysConfig
-from metastyle_hub.loss import PerceptualLoss
+from metastyle_hub.loss import LossWeights, PerceptualLoss
 from metastyle_hub.network import ImageTransformationNetwork, NetworkConfig
 
 ARCHITECTURE = NetworkConfig(width=4, residual_blocks=1)
@@ -31,7 +31,7 @@ METHODS = (
 def evaluation(tmp_path: Path) -> Evaluation:
     torch.manual_seed(0)
     spec = FeatureSpec(stages=((4, 4), (8, 8)), content_tap="relu2_2", style_taps=("relu1_2", "relu2_2"))
-    loss = PerceptualLoss(FeatureNetwork(spec, "tiny"))
+    loss = PerceptualLoss(FeatureNetwork(spec, "tiny"), LossWeights(tone_weight=0))
     theta = ImageTransformationNetwork(ARCHITECTURE).parameters_dict()
     contents, styles = torch.rand(3, 3, 64, 64), torch.rand(2, 3, 64, 64)
     pairs = [(0, 0), (0, 1), (1, 2)]

@@ -7,9 +7,11 @@ import torch
 from metastyle_hub.loss import (
     LossWeights,
     PerceptualLoss,
+    coarse_tones,
     content_loss,
     gram_matrix,
     style_loss,
+    tone_loss,
     total_variation,
 )
 
@@ -101,19 +103,43 @@ def test_one_style_serves_a_whole_batch():
 
 def test_the_loss_of_a_picture_as_its_own_content_and_style_is_0():
     loss, x = perceptual(), tiny.photos(1, dtype=torch.float64)
-    assert [float(t) for t in loss(x, loss.targets(x, loss.style_grams(x)))] == [0, 0, 0]
+    total, content, style = (float(t) for t in loss(x, loss.targets(x, loss.style_grams(x))))
+    assert (content, style) == (0, 0)
+    assert 0 <= total < 0.05 * loss.weights.tone_weight  # the ridge of the fit leaves a little tone
 
 
 def test_the_total_is_the_weighted_sum_of_its_terms():
-    weights = LossWeights(content_weight=2, style_weight=30, tv_weight=7)
+    weights = LossWeights(content_weight=2, style_weight=30, tv_weight=7, tone_weight=5)
     loss, c, x = perceptual(weights), tiny.photos(2, dtype=torch.float64), tiny.photos(2, seed=9, dtype=torch.float64)
     total, content, style = loss(x, loss.targets(c, loss.style_grams(c[:1])))
     assert float(content.min()) > 0 and float(style.max()) > 0
-    torch.testing.assert_close(total, 2 * content + 30 * style + 7 * total_variation(x))
+    tone = tone_loss(x, coarse_tones(c))
+    torch.testing.assert_close(total, 2 * content + 30 * style + 7 * total_variation(x) + 5 * tone)
+
+
+def test_any_palette_costs_no_tone_but_a_blob_does():
+    photo = tiny.photos(1, 64, dtype=torch.float64)
+    swap = torch.tensor([[0.2, 0.7, 0.0], [0.0, 0.1, 0.8], [0.9, 0.0, 0.1]], dtype=photo.dtype)
+    repainted = torch.einsum("ij,bjhw->bihw", swap, 1 - photo)
+    blob = repainted.clone()
+    blob[..., 16:40, 24:48] = torch.tensor([1.0, 0.0, 0.0], dtype=photo.dtype)[:, None, None]
+    strokes = repainted + 0.2 * torch.tensor([1.0, -1.0], dtype=photo.dtype).repeat(32)  # finer than a tone
+    tones = coarse_tones(photo)
+    plain, spoilt, stroked = (float(tone_loss(x, tones)) for x in (repainted, blob, strokes))
+    assert plain < 0.05
+    assert spoilt > plain + 0.1
+    assert stroked == pytest.approx(plain, abs=1e-6)
+
+
+def test_tone_is_between_0_and_1_and_flat_pictures_are_finite():
+    photo, other = tiny.photos(2, 64), tiny.photos(2, 64, seed=7)
+    for tones in (coarse_tones(photo), torch.full((2, 3, 8, 8), 0.5)):
+        for x in (other, torch.full_like(other, 0.3)):
+            assert bool(((tone_loss(x, tones) >= 0) & (tone_loss(x, tones) <= 1)).all())
 
 
 def test_its_gradient_is_that_of_finite_differences():
-    loss = perceptual(LossWeights(1, 10, 0.1))
+    loss = perceptual(LossWeights(1, 10, 0.1, 2))
     x = tiny.photos(1, 16, seed=3, dtype=torch.float64).requires_grad_()
     c = tiny.photos(1, 16, dtype=torch.float64)
     targets = loss.targets(c, loss.style_grams(tiny.tensor(tiny.painting(16, 16), torch.float64)))
@@ -148,7 +174,7 @@ def test_targets_carry_no_graph():
     assert not targets.content.requires_grad and not any(g.requires_grad for g in targets.grams)
 
 
-@pytest.mark.parametrize("name", ["content_weight", "style_weight", "tv_weight"])
+@pytest.mark.parametrize("name", ["content_weight", "style_weight", "tv_weight", "tone_weight"])
 @pytest.mark.parametrize("value", [-1, float("nan"), float("inf")])
 def test_weights_that_make_no_sense_are_refused(name, value):
     with pytest.raises(ValueError, match=rf"{name} must be a number >= 0, got"):

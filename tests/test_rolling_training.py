@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def trainer(config: RollingConfig = CONFIG, checkpoint: Path | None = None) -> R
 
 def test_slots_take_turns_and_every_trajectory_ends() -> None:
     run = trainer()
-    visits: dict[int, int] = {k: 0 for k in range(CONFIG.slots)}
+    visits: dict[int, int] = dict.fromkeys(range(CONFIG.slots), 0)
     starts: dict[int, list[int]] = {k: [] for k in range(CONFIG.slots)}
     for step in range(40):
         batch = run.batches(step)
@@ -38,7 +39,7 @@ def test_slots_take_turns_and_every_trajectory_ends() -> None:
     assert set(visits.values()) == {20}
     for at in starts.values():
         assert at[0] == 0  # a slot has a style before its first step
-        assert {b - a for a, b in zip(at[1:], at[2:], strict=False)} == {CONFIG.trajectory}
+        assert {b - a for a, b in itertools.pairwise(at[1:])} == {CONFIG.trajectory}
 
 
 def test_a_fresh_slot_starts_from_theta_and_its_first_step_has_the_length_of_the_rate() -> None:
