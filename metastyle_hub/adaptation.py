@@ -35,7 +35,7 @@ class AdaptationConfig(Settings):
 
     steps: int = setting(100, "gradient steps; 100 to 200 in the paper", low=0, high=1000)
     parameters: str = setting(
-        "all", "what moves: all of the network, or the norm scales and shifts only (13 kB)", choices=("all", "norm")
+        "norm", "what moves: the norm scales and shifts only (13 kB), or all of the network", choices=("norm", "all")
     )
     learning_rate: float = setting(1e-3, "of Adam on convolutions; source: the paper", low=0, high=1)
     norm_learning_rate: float = setting(3e-2, "of Adam on scales and shifts; source: docs/decisions.md", low=0, high=1)

@@ -18,7 +18,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -126,8 +126,10 @@ class Evaluation:
     def _network_unit(self, method: Method, style: int, chosen: list[int]) -> Iterator[Measurement]:
         network: nn.Module
         torch.manual_seed(style)  # the random start of "scratch", another for every style
-        network = ImageTransformationNetwork(self.network)
-        theta = self.theta if method.kind == "base" else network.parameters_dict()
+        # the rival is the paper's network, without what this project adds to it
+        own = method.kind == "base"
+        network = ImageTransformationNetwork(self.network if own else replace(self.network, photo_channels=False))
+        theta = self.theta if own else network.parameters_dict()
         spent, started = 0.0, time.perf_counter()
         for step in adapt_parameters(
             network, theta, self.styles[style : style + 1], self.pool, self.loss, method.adaptation
