@@ -1,10 +1,11 @@
 # make demo   sets up everything, learns two styles, writes demo/demo.png
+# make space  sets up everything, serves the Gradio page on this machine
 # make test   sets up everything, runs linter, type checker and tests
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo space test lint clean
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -14,6 +15,9 @@ $(VENV)/.ready: pyproject.toml
 
 demo: $(VENV)/.ready
 	$(BIN)/metastyle demo -o demo/demo.png
+
+space: $(VENV)/.ready
+	$(BIN)/python space/app.py
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -153,10 +153,11 @@ def _adapt(args: argparse.Namespace) -> None:
     config = from_arguments(AdaptationConfig, args, weights=from_arguments(LossWeights, args))
     base = MetaStyle.from_pretrained(args.base, device=args.device)
     contents = args.contents[0] if args.contents and len(args.contents) == 1 else args.contents
+    steps = base.adapt_iter(args.style, contents=contents, config=config)
     write_files(args.out, {})  # a place that cannot be written should cost a second, not the whole adaptation
     started = time.perf_counter()
     with tqdm(total=config.steps, unit="step", desc=Path(args.style).stem[:20]) as bar:
-        for step in base.adapt_iter(args.style, contents=contents, config=config):
+        for step in steps:
             bar.update(step.index - bar.n)
             bar.set_postfix_str(f"loss {step.loss:.2f} content {step.content:.2f} style {step.style:.3f}")
     style = step.style_model

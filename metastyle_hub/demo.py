@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from metastyle_hub.adaptation import AdaptationConfig
 from metastyle_hub.examples import example
@@ -49,7 +49,7 @@ def demo_steps(base: MetaStyle, demo: Demo) -> Iterator[StyleStep | Image.Image]
     rows: list[list[Image.Image]] = []
     learned: list[MetaStyle] = []
     for picture in demo.styles:
-        row = [photo, load_image(picture)]
+        row = [photo, ImageOps.fit(load_image(picture).convert("RGB"), photo.size)]
         for step in base.adapt_iter(picture, config=demo.config):
             yield step
             if step.index in marks:

@@ -10,6 +10,7 @@ Objects never change: adapting gives a new style, and the base stays what it was
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -107,7 +108,10 @@ class MetaStyle:
         self.base: MetaStyle = base or self
         self.device = next(iter(self.parameters.values())).device
         self.origin = origin
-        self._network: ImageTransformationNetwork = _skeleton(config.architecture, config.output or "sigmoid")
+
+    @property
+    def _network(self) -> ImageTransformationNetwork:
+        return _skeleton(self.config.architecture, self.config.output or "sigmoid")
 
     # ---- loading and saving
 
@@ -418,7 +422,9 @@ class MetaStyle:
             features=config.features,
         )
         before = 0 if self.is_base else (self.config.steps or 0)
-        for step in adapt_parameters(self._network, self.parameters, style, contents, loss, config):
+        # its own network, since whoever consumes the steps may do so from one thread after another
+        network = _new_skeleton(self.config.architecture, self.config.output or "sigmoid")
+        for step in adapt_parameters(network, self.parameters, style, contents, loss, config):
             moved = step.parameters if kind == "all" else {**self.base.parameters, **norm_parameters(step.parameters)}
             model = MetaStyle(replace(described, steps=before + step.index), moved, self.base)
             yield StyleStep(step.index, step.loss, step.content, step.style, model)
@@ -569,9 +575,22 @@ def interpolate(styles: Sequence[MetaStyle], weights: Sequence[float]) -> MetaSt
     return MetaStyle(described, parameters, first.base)
 
 
-@lru_cache(maxsize=8)
+_THREAD = threading.local()
+
+
 def _skeleton(architecture: NetworkConfig, output: str) -> ImageTransformationNetwork:
-    """The network as a function: it holds no numbers, those come as a parameter dictionary."""
+    """The network as a function: it holds no numbers, those come as a parameter dictionary.
+
+    One for every thread: `functional_call` lends the module its parameters for the time of the call, so two
+    threads that shared one would paint with each other's.
+    """
+    known: dict[tuple[NetworkConfig, str], ImageTransformationNetwork] = _THREAD.__dict__.setdefault("networks", {})
+    if (architecture, output) not in known:
+        known[architecture, output] = _new_skeleton(architecture, output)
+    return known[architecture, output]
+
+
+def _new_skeleton(architecture: NetworkConfig, output: str) -> ImageTransformationNetwork:
     with torch.device("meta"):
         return ImageTransformationNetwork(architecture, output).eval()
 

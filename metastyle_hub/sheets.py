@@ -25,7 +25,8 @@ def contact_sheet(
     """A grid of pictures with captions above the columns and beside the rows.
 
     Args:
-        rows: pictures, PIL or (3, H, W) in [0, 1]; each is fitted into a square tile; None leaves a hole.
+        rows: pictures, PIL or (3, H, W) in [0, 1]; each is fitted into a square of side `tile`, and a row is as
+            high as its highest picture; None leaves a hole.
         columns: captions above the first row.
         labels: captions to the left of the rows.
         tile, gap: pixels.
@@ -34,20 +35,27 @@ def contact_sheet(
     font = ImageFont.load_default(size)
     left = max((int(font.getlength(text)) for text in labels), default=0) + (2 * gap if labels else gap)
     top = (size + 2 * gap) if columns else gap
+    fitted = [[_fit(picture, tile) for picture in row] for row in rows]
+    heights = [max((p.height for p in row if p is not None), default=tile) for row in fitted]
     count = max(len(row) for row in rows)
-    sheet = Image.new("RGB", (left + count * (tile + gap), top + len(rows) * (tile + gap)), _PAPER)
+    sheet = Image.new("RGB", (left + count * (tile + gap), top + sum(heights) + gap * len(rows)), _PAPER)
     draw = ImageDraw.Draw(sheet)
     for x, text in enumerate(columns):
         draw.text((left + x * (tile + gap) + tile // 2, top // 2), text, _INK, font, anchor="mm")
-    for y, row in enumerate(rows):
+    for y, row in enumerate(fitted):
+        start, height = top + sum(heights[:y]) + gap * y, heights[y]
         if y < len(labels):
-            middle = top + y * (tile + gap) + tile // 2
-            draw.text((left - gap, middle), labels[y], _INK, font, anchor="rm")
-        for x, picture in enumerate(row):
-            if picture is None:
-                continue
-            image = (to_pil(picture) if isinstance(picture, Tensor) else picture).convert("RGB")
-            image = ImageOps.contain(image, (tile, tile), Image.Resampling.LANCZOS)
-            offset = (tile - image.width) // 2, (tile - image.height) // 2
-            sheet.paste(image, (left + x * (tile + gap) + offset[0], top + y * (tile + gap) + offset[1]))
+            draw.text((left - gap, start + height // 2), labels[y], _INK, font, anchor="rm")
+        for x, image in enumerate(row):
+            if image is not None:
+                offset = (tile - image.width) // 2, (height - image.height) // 2
+                sheet.paste(image, (left + x * (tile + gap) + offset[0], start + offset[1]))
     return sheet
+
+
+def _fit(picture: Image.Image | Tensor | None, tile: int) -> Image.Image | None:
+    """The picture at the size at which it fits into a square tile."""
+    if picture is None:
+        return None
+    image = (to_pil(picture) if isinstance(picture, Tensor) else picture).convert("RGB")
+    return ImageOps.contain(image, (tile, tile), Image.Resampling.LANCZOS)

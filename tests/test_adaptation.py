@@ -17,7 +17,9 @@ from metastyle_hub.loss import LossWeights, PerceptualLoss
 from metastyle_hub.network import ImageTransformationNetwork, Parameters, is_norm_parameter, transform
 
 NETWORK = ImageTransformationNetwork(tiny.NETWORK)
-CONFIG = AdaptationConfig(steps=6, size=64, batch=1, learning_rate=5e-3, norm_learning_rate=2e-2, precision="float32")
+CONFIG = AdaptationConfig(
+    steps=6, size=64, batch=1, parameters="all", learning_rate=5e-3, norm_learning_rate=2e-2, precision="float32"
+)
 
 
 def adapt(
@@ -195,7 +197,7 @@ def test_the_rate_falls_along_a_cosine_to_its_last_share():
         ("size", 66, "size must be a multiple of 4, got 66."),
         ("size", "big", "size must be a whole number from 64 to 1024, got 'big'."),
         ("batch", 0, "batch must be a whole number from 1 to 16, got 0."),
-        ("parameters", "some", "parameters must be one of all, norm, got 'some'."),
+        ("parameters", "some", "parameters must be one of norm, all, got 'some'."),
     ],
 )
 def test_settings_out_of_range_are_refused_in_one_sentence(setting, value, said):

@@ -62,7 +62,9 @@ def test_settings_are_frozen(cls):
 def test_options_set_settings():
     made = parse(Brush, "--hairs", "7", "--pressure", "0.25", "--kind", "flat", "--no-wet")
     assert made == Brush(7, 0.25, "flat", False)
-    assert parse(Brush, "--hairs", "7", weights=LossWeights(style_weight=3)) == Brush(7, weights=LossWeights(1, 3))
+    assert parse(Brush, "--hairs", "7", weights=LossWeights(style_weight=3)) == Brush(
+        7, weights=LossWeights(style_weight=3)
+    )
 
 
 def test_an_option_out_of_range_is_refused_like_a_value_out_of_range():

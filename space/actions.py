@@ -1,0 +1,525 @@
+"""What the page does, without the page: learn, look, compare, mix, keep and share, for one visit at a time.
+
+Every public method of `Studio` is one thing that a visitor does. What a visitor has lives in a `Visit`, which the page
+keeps in the session's state; nothing of it is ever stored in the `Studio`, which all visitors share.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Container, Generator, Iterator
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import fragments
+import texts
+from fragments import Frame
+from photos import Photo, plain_name, shrunk
+from PIL import Image
+
+from metastyle_hub import AdaptationConfig, MetaStyle, MetaStyleError, interpolate, list_styles
+from metastyle_hub.artifacts import CONFIG_FILE, WEIGHTS_FILE, ArtifactConfig
+from metastyle_hub.devices import resolve_device
+from metastyle_hub.examples import example
+from metastyle_hub.features import load_features
+from metastyle_hub.gatys import GatysConfig, optimize_pixels
+from metastyle_hub.images import resize_short_side, to_pil, to_tensor
+from metastyle_hub.loss import PerceptualLoss
+from metastyle_hub.network import Parameters, norm_parameters
+from metastyle_hub.sheets import contact_sheet
+
+log = logging.getLogger(__name__)
+
+FILM = (0, 1, 5, 20, 50, 100, 200)  # steps whose pictures, and with all parameters whose networks, are kept
+MAX_STEPS = 200
+PREVIEW, SMALL = 384, 224  # pixels of the long side: while learning; in strips
+MAX_STYLES = 8  # kept in a visit: 7 MB each when the whole network was learned
+BLENDS = 7
+SWEEP_FRAMES = 13
+QUICK = ("night_swirls", "stained_glass")  # the styles that a visitor without any can have learned
+QUICK_STEPS = 30
+
+_REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}(@[\w./-]+)?", re.ASCII)
+
+
+class VisitError(MetaStyleError, ValueError):
+    """Something that a visitor asked for and that is not to be had; the sentence is for them."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One step of an adaptation in plain values, which cross from a worker process as well."""
+
+    index: int
+    loss: float
+    content: float
+    style: float
+    picture: Image.Image | None  # of the photo at this step, now and then
+    config: ArtifactConfig
+    parameters: Parameters  # the style's own, on the CPU
+
+
+Learn = Callable[[Image.Image, Image.Image | None, int, str], Generator[Moment, None, None]]
+"""Learns a style: style picture, photo for previews, steps, parameters."""
+
+
+@dataclass
+class Run:
+    """One adaptation as the visitor can scrub through it."""
+
+    name: str
+    steps: int
+    view: Image.Image
+    started: float
+    seconds: float = 0.0
+    warm: float = 0.0  # seconds until step 0
+    curve: list[tuple[int, float, float]] = field(default_factory=list)
+    film: dict[int, Image.Image] = field(default_factory=dict)
+    kept: dict[int, MetaStyle] = field(default_factory=dict)
+    last: Moment | None = None
+    stopped: bool = False  # by the visitor: no further step is wanted
+    finished: bool = False  # its style is among the visit's
+
+    def add(self, moment: Moment, base: MetaStyle) -> None:
+        """Take in a step; networks are kept at the film's steps and at the newest one, norms at every step."""
+        before, marks = self.last, film_marks(self.steps)
+        if before is not None and before.config.parameters == "all" and before.index not in marks:
+            self.kept.pop(before.index, None)
+        config = replace(moment.config, name=self.name)
+        self.kept[moment.index] = MetaStyle(config, {**base.parameters, **moment.parameters}, base)
+        self.curve.append((moment.index, moment.content, moment.style))
+        if moment.picture is not None and moment.index in marks:
+            self.film[moment.index] = shrunk(moment.picture, SMALL)
+        self.last, self.seconds = moment, time.monotonic() - self.started
+        self.warm = self.warm or self.seconds
+
+    def nearest(self, step: float) -> int:
+        """The kept step next to a step."""
+        return min(self.kept, key=lambda k: abs(k - step))
+
+
+@dataclass
+class Visit:
+    """What one visitor has. It lives in the session's state and dies with it."""
+
+    styles: dict[str, MetaStyle] = field(default_factory=dict)
+    pictures: dict[str, Image.Image] = field(default_factory=dict)  # of the slow classic, to compare with
+    run: Run | None = None
+
+    def keep(self, name: str, style: MetaStyle, reserved: Container[str] = ()) -> str:
+        """Keep a style under this name, or under one with a number; the oldest makes room. Returns the name."""
+        free = self.free(name, reserved)
+        self.styles[free] = named(style, free)
+        while len(self.styles) > MAX_STYLES:
+            self.styles.pop(next(iter(self.styles)))
+        return free
+
+    def free(self, name: str, reserved: Container[str] = ()) -> str:
+        """The name, with a number if another style has it."""
+        free, number = name, 1
+        while free in self.styles or free in reserved:
+            number += 1
+            free = f"{name} {number}"
+        return free
+
+
+def named(style: MetaStyle, name: str) -> MetaStyle:
+    """The same style under another name."""
+    return MetaStyle(replace(style.config, name=name), style.parameters, style.base, style.origin)
+
+
+def film_marks(steps: int) -> tuple[int, ...]:
+    """The steps of the film: the usual ones, and the last."""
+    return (*(mark for mark in FILM if mark < steps), steps)
+
+
+class Studio:
+    """The base, the built-in styles and the machine; shared by all visitors, and without memory of any."""
+
+    def __init__(
+        self,
+        base: MetaStyle | None = None,
+        config: AdaptationConfig | None = None,
+        *,
+        gallery: Path | None = None,
+        worker: Callable[[Learn], Learn] = lambda learn: learn,
+        device: str = "auto",
+    ) -> None:
+        """
+        Args:
+            base: default the one in the package.
+            config: how styles are learned; steps and parameters are the visitor's choice.
+            gallery: a folder of style folders; those of another base are left out.
+            worker: wraps the one function that needs the accelerator.
+        """
+        self.base = base or MetaStyle.from_pretrained()
+        self.config = config or AdaptationConfig()
+        self.device = resolve_device(device)
+        self.gallery = self._load_gallery(gallery)
+        self._learn = worker(self._learn_here)
+        # seconds a step, until the machine has shown what it can do
+        self._pace = {"all": 0.03, "norm": 0.03} if self.device.type != "cpu" else {"all": 0.35, "norm": 0.3}
+        self._outbox = Path(tempfile.mkdtemp(prefix="metastyle-"))
+        self._lock = threading.Lock()
+        self._turns: dict[int, AbstractContextManager[object]] = {}
+
+    # ---- learning
+
+    def warm_up(self) -> None:
+        """Make ready what the first adaptation would wait for: the contents and the feature network."""
+        try:
+            for _ in self._learn_here(Image.new("RGB", (64, 64), "teal"), None, 0, "norm"):
+                pass
+        except MetaStyleError as error:
+            log.warning("The warm-up failed: %s", error)
+
+    def left(self, run: Run) -> float:
+        """Seconds that a run still needs: by its own pace, or at its start by that of earlier ones."""
+        if run.last is None or run.last.index == 0:
+            return run.steps * self._pace["all"]
+        return (run.steps - run.last.index) * (run.seconds - run.warm) / run.last.index
+
+    def estimate(self, steps: float, parameters: str) -> str:
+        """How long an adaptation takes here, in words."""
+        seconds = texts.duration(1 + steps * self._pace.get(parameters, 0.3))
+        return texts.ESTIMATE.format(seconds=seconds, steps=int(steps))
+
+    def start(self, photo: Photo, style: Photo, steps: float, visit: Visit) -> Run:
+        """A run about to begin; it is the visit's from now on."""
+        run = Run(visit.free(style.name or "style", self.gallery), int(steps), photo.view(), time.monotonic())
+        visit.run = run
+        return run
+
+    def adapt(self, run: Run, style: Photo, parameters: str, visit: Visit) -> Iterator[Moment]:
+        """The steps of a run, each entered into it; whatever ends it, the last one is kept as a style."""
+        try:
+            with closing(self._learn(style.full(), run.view, run.steps, parameters)) as moments:
+                for moment in moments:
+                    # what the visitor has stopped is on show already and must not change any more
+                    if run.stopped:
+                        return
+                    run.add(moment, self.base)
+                    yield moment
+            if run.steps:
+                self._pace[parameters] = (run.seconds - run.warm) / run.steps
+        finally:
+            self.finish(run, visit)
+
+    def finish(self, run: Run, visit: Visit) -> None:
+        """Keep what a run has learned; once, whoever comes first: its end, or the visitor who stopped it."""
+        if not run.finished and run.last is not None and run.last.index > 0:
+            run.finished = True
+            run.name = visit.keep(run.name, run.kept[run.last.index], self.gallery)
+
+    def learn_quickly(self, visit: Visit) -> Iterator[tuple[str, int, float]]:
+        """Two example styles for a visitor who has none: (name, step, seconds left) for every step."""
+        for name in QUICK:
+            photo = Photo(example(name), plain_name(name))
+            run = Run(visit.free(photo.name, self.gallery), QUICK_STEPS, Image.new("RGB", (64, 64)), time.monotonic())
+            with closing(self._learn(photo.full(), None, QUICK_STEPS, "norm")) as moments:
+                for moment in moments:
+                    run.add(moment, self.base)
+                    yield run.name, moment.index, self.left(run)
+            visit.keep(run.name, run.kept[QUICK_STEPS], self.gallery)
+
+    def _learn_here(
+        self, picture: Image.Image, view: Image.Image | None, steps: int, parameters: str
+    ) -> Generator[Moment, None, None]:
+        """The work itself: plain values in, plain values out, so that it can run in another process."""
+        photo = shrunk(view, PREVIEW) if view is not None else None
+        base = self.base.to(self.device)
+        shown = cost = 0.0
+        learning = base.adapt_iter(picture, config=self.config, steps=steps, parameters=parameters)
+        while True:
+            with self._turn():
+                step = next(learning, None)
+            if step is None:
+                return
+            model, now, shot = step.style_model, time.monotonic(), None
+            # pictures may take a sixth of the time, so that watching does not make learning slow
+            if photo is not None and (step.index in film_marks(steps) or now - shown > max(0.4, 5 * cost)):
+                shot = self._stylized(model, photo)
+                shown = time.monotonic()
+                cost = shown - now
+            own = norm_parameters(model.parameters) if model.config.parameters == "norm" else model.parameters
+            own = {name: p.to("cpu") for name, p in own.items()}
+            yield Moment(step.index, step.loss, step.content, step.style, shot, model.config, own)
+
+    # ---- looking
+
+    def at_step(self, step: float, strength: float, keep_colors: bool, visit: Visit) -> tuple[Run, int, Image.Image]:
+        """The run's photo at one of its kept steps."""
+        run = self._run(visit)
+        index = run.nearest(step)
+        return run, index, self._stylized(run.kept[index], run.view, strength, keep_colors)
+
+    def film(self, run: Run) -> str:
+        """The film strip of a run, as far as it has come."""
+        frames = [
+            Frame(picture, texts.FILM_CAPTION.format(index=index), texts.FILM_ALT.format(index=index), index)
+            for index, picture in sorted(run.film.items())
+        ]
+        return fragments.strip(frames, texts.FILM_TITLE, texts.FILM_EMPTY, "scrub")
+
+    def full_size(self, photo: Photo, step: float, strength: float, keep_colors: bool, visit: Visit) -> Path:
+        """The photo in the run's style at a step, as large as it came, as a file."""
+        run = self._run(visit)
+        return self.paint(photo, run.kept[run.nearest(step)], run.name, strength, keep_colors)
+
+    def paint(
+        self, photo: Photo, style: MetaStyle, name: str, strength: float = 1.0, keep_colors: bool = False
+    ) -> Path:
+        """The photo in a style, as large as it came, as a file."""
+        picture = self._stylized(style, photo.full(), strength, keep_colors)
+        path = self._new_file(f"{photo.name or 'photo'} in {name}", ".jpg")
+        picture.save(path, quality=95, subsampling=0)
+        return path
+
+    # ---- comparing
+
+    def entries(self, visit: Visit) -> list[str]:
+        """All that can stand on one side of the divider."""
+        steps: list[str] = []
+        if visit.run is not None:
+            marks = [k for k in visit.run.kept if k in film_marks(visit.run.steps) or k == max(visit.run.kept)]
+            steps = [texts.AT_STEP.format(name=visit.run.name, index=k) for k in marks]
+        return [texts.THE_PHOTO, *self.names(visit), *steps, *visit.pictures]
+
+    def entry(self, name: str | None, photo: Photo, visit: Visit) -> Image.Image:
+        """One side of the divider: the photo itself, in a style, in a style at a step, or a finished picture."""
+        view = photo.view()
+        if name == texts.THE_PHOTO:
+            return view
+        if name in visit.pictures:
+            return visit.pictures[name].resize(view.size, Image.Resampling.LANCZOS)
+        run = visit.run
+        for index, style in list(run.kept.items()) if run is not None else ():
+            assert run is not None
+            if name == texts.AT_STEP.format(name=run.name, index=index):
+                return self._stylized(style, view)
+        return self._stylized(self.style(name, visit), view)
+
+    def classic(
+        self, photo: Photo, style: Photo, iterations: float, visit: Visit
+    ) -> Iterator[tuple[int, float, float, Image.Image]]:
+        """Gatys' optimisation on the pair: (iteration, seconds, loss, picture) now and then; the last is kept."""
+        size, count = self.config.size, int(iterations)
+        started = shown = time.monotonic()
+        photo_at = resize_short_side(to_tensor(shrunk(photo.view(), round(1.5 * size))), size)
+        style_at = resize_short_side(to_tensor(style.view()), self.config.style_size)
+        # on the CPU: a GPU that is lent by the second is not for the slow way
+        loss = PerceptualLoss(load_features(self.config.features), self.config.weights)
+        for step in optimize_pixels(loss, photo_at, style_at, GatysConfig(iterations=count)):
+            now = time.monotonic()
+            if step.index in (0, count) or now - shown > 1:
+                shown = now
+                yield step.index, now - started, step.loss, to_pil(step.images)
+        visit.pictures = {texts.CLASSIC_NAME.format(index=count): to_pil(step.images)}
+
+    # ---- mixing
+
+    def names(self, visit: Visit) -> list[str]:
+        """The styles at hand: of this visit, then the built-in ones."""
+        return [*visit.styles, *self.gallery]
+
+    def style(self, name: str | None, visit: Visit) -> MetaStyle:
+        """A style by its name, or fetched from the Hub as user/repo and then part of the visit."""
+        if not name:
+            raise VisitError(texts.CHOOSE)
+        found = visit.styles.get(name) or self.gallery.get(name)
+        if found is not None:
+            return found
+        if not _REPO.fullmatch(name) or Path(name).exists():
+            # what exists here as a folder is not the visitor's to read
+            raise VisitError(texts.NO_SUCH_STYLE.format(name=plain_name(name)))
+        visit.styles[name] = self.base.apply(name)
+        return visit.styles[name]
+
+    def mix(self, first: str | None, second: str | None, share: float, visit: Visit) -> MetaStyle:
+        """The style between two, `share` of the second."""
+        return interpolate([self.style(first, visit), self.style(second, visit)], [1 - share, share])
+
+    def mixed(self, first: str | None, second: str | None, share: float, photo: Photo, visit: Visit) -> Image.Image:
+        """The photo in the style between two."""
+        return self._stylized(self.mix(first, second, share, visit), photo.view())
+
+    def blends(self, first: str | None, second: str | None, photo: Photo, visit: Visit) -> str:
+        """Seven pictures from one style to the other, as HTML."""
+        view, frames = shrunk(photo.view(), SMALL + 32), []
+        for i in range(BLENDS):
+            share = round(i / (BLENDS - 1), 2)
+            alt = texts.STRIP_ALT.format(rest=1 - share, first=first, share=share, second=second)
+            picture = self._stylized(self.mix(first, second, share, visit), view)
+            frames.append(Frame(picture, f"{share:.0%}", alt, share))
+        return fragments.strip(frames, texts.STRIP_TITLE, texts.STRIP_EMPTY, "share")
+
+    def sweep(self, first: str | None, second: str | None, photo: Photo, visit: Visit) -> Path:
+        """An animated WebP from one style to the other and back, without end."""
+        view = shrunk(photo.view(), PREVIEW)
+        shares = [i / (SWEEP_FRAMES - 1) for i in range(SWEEP_FRAMES)]
+        frames = [self._stylized(self.mix(first, second, share, visit), view) for share in shares]
+        frames += frames[-2:0:-1]
+        path = self._new_file(f"from {first} to {second}", ".webp")
+        frames[0].save(path, save_all=True, append_images=frames[1:], duration=110, loop=0, quality=80)
+        return path
+
+    def grid(self, corners: list[str | None], photo: Photo, visit: Visit, count: int = 4) -> Image.Image:
+        """A square of blends with four styles in its corners."""
+        styles = [self.style(name, visit) for name in corners]
+        view, rows = shrunk(photo.view(), SMALL), []
+        for y in range(count):
+            row = []
+            for x in range(count):
+                u, v = x / (count - 1), y / (count - 1)
+                weights = [(1 - u) * (1 - v), u * (1 - v), (1 - u) * v, u * v]
+                row.append(self._stylized(interpolate(styles, weights), view))
+            rows.append(row)
+        return contact_sheet(rows, tile=SMALL)
+
+    # ---- keeping and sharing
+
+    def keep_mix(self, first: str | None, second: str | None, share: float, visit: Visit) -> str:
+        """Keep the mix as a style of this visit; returns its name."""
+        mixed = self.mix(first, second, share, visit)
+        return visit.keep(plain_name(mixed.name), mixed, self.gallery)
+
+    def rename(self, name: str | None, new: str, visit: Visit) -> str:
+        """Give a style of the visit another name; returns it."""
+        if not name or name not in visit.styles:
+            raise VisitError(texts.CHOOSE)
+        new = plain_name(new)
+        if not new:
+            raise VisitError(texts.NO_NAME)
+        if new != name and new in self.names(visit):
+            raise VisitError(texts.TAKEN.format(name=new))
+        visit.styles = {new if n == name else n: named(s, new) if n == name else s for n, s in visit.styles.items()}
+        return new
+
+    def pack(self, style: MetaStyle, name: str) -> Path:
+        """A style as a .zip of the folder that `save_pretrained` writes."""
+        path = self._new_file(name, ".zip")
+        with tempfile.TemporaryDirectory() as folder:
+            saved = named(style, name).save_pretrained(Path(folder) / path.stem)
+            with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+                for member in sorted(saved.iterdir()):
+                    file.write(member, f"{path.stem}/{member.name}")
+        return path
+
+    def pack_step(self, step: float, visit: Visit) -> Path:
+        """The run's style at a step as a .zip."""
+        run = self._run(visit)
+        index = run.nearest(step)
+        assert run.last is not None
+        return self.pack(run.kept[index], run.name if index == run.last.index else f"{run.name} step {index}")
+
+    def upload(self, path: Path, visit: Visit) -> str:
+        """A style from a .zip such as `pack` makes; returns the name it is kept under."""
+        with tempfile.TemporaryDirectory() as folder:
+            inside = Path(folder) / (plain_name(path.stem) or "style")
+            inside.mkdir()
+            self._unpack(path, inside)
+            try:
+                style = self.base.apply(inside)
+            except MetaStyleError as error:
+                raise VisitError(str(error).replace(str(inside), path.name)) from None
+        if style.is_base:
+            raise VisitError(texts.NO_ZIP.format(name=path.name))
+        # the folder is gone: a card in it cannot be merged later
+        style = MetaStyle(style.config, style.parameters, self.base)
+        return visit.keep(plain_name(style.name) or inside.name, style, self.gallery)
+
+    def _unpack(self, path: Path, folder: Path) -> None:
+        """The two files that make a style, whatever else is in the archive and however its paths are called."""
+        most = 8 * sum(p.numel() for p in self.base.parameters.values()) + 1_000_000
+        try:
+            with zipfile.ZipFile(path) as file:
+                for wanted in (CONFIG_FILE, WEIGHTS_FILE):
+                    member = next((m for m in file.infolist() if Path(m.filename).name == wanted), None)
+                    if member is None:
+                        raise VisitError(texts.NO_ZIP.format(name=path.name))
+                    with file.open(member) as source:
+                        # the size that an archive states may be a lie; what is read is not
+                        data = source.read(most + 1)
+                    if len(data) > most or member.file_size > most:
+                        size = max(len(data), member.file_size) / 1e6
+                        raise VisitError(texts.BIG_ZIP.format(name=path.name, size=size, most=most / 1e6))
+                    (folder / wanted).write_bytes(data)
+        except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, EOFError, ValueError) as error:
+            if isinstance(error, MetaStyleError):
+                raise
+            raise VisitError(texts.NO_ZIP.format(name=path.name)) from None
+
+    def rows(self, visit: Visit) -> list[tuple[str, str, object]]:
+        """The visit's styles as a table: name, kind, steps."""
+        return [
+            (name, texts.KIND[s.config.parameters], s.config.steps if s.config.steps is not None else texts.MIXTURE)
+            for name, s in visit.styles.items()
+        ]
+
+    def on_the_hub(self, search: str, limit: int = 24) -> str:
+        """Styles of this base that people shared, as HTML."""
+        return fragments.hub_cards(list_styles(search.strip() or None, base=self.base.fingerprint, limit=limit))
+
+    def push(
+        self, name: str | None, repo: str, private: bool, preview: Photo | None, user: str, token: str, visit: Visit
+    ) -> tuple[str, str]:
+        """Share a style as a repo of the visitor; returns the repo's id and the address of the commit."""
+        style = self.style(name, visit)
+        slug = re.sub(r"[^A-Za-z0-9.-]+", "-", repo.strip() or str(name)).strip("-.")
+        if not slug:
+            raise VisitError(texts.NO_NAME)
+        repo_id = f"{user}/{slug}"
+        shown = preview.view() if preview is not None else None
+        with self._turn() if shown is not None else nullcontext():
+            info = style.push_to_hub(repo_id, private=private, token=token, preview=shown)
+        return repo_id, str(info.commit_url)
+
+    # ---- the rest
+
+    def _stylized(
+        self, style: MetaStyle, picture: Image.Image, strength: float = 1.0, keep_colors: bool = False
+    ) -> Image.Image:
+        with self._turn():
+            return style.stylize(picture, strength=strength, keep_photo_colors=keep_colors)
+
+    def _turn(self) -> AbstractContextManager[object]:
+        """All styles share one network, which takes on their parameters by turns: never two threads at once.
+
+        A lock for every process, as one that was held when a worker was forked would stay shut there.
+        """
+        return self._turns.setdefault(os.getpid(), threading.RLock())
+
+    def _run(self, visit: Visit) -> Run:
+        if visit.run is None or not visit.run.kept:
+            raise VisitError(texts.NO_RUN)
+        return visit.run
+
+    def _new_file(self, name: str, suffix: str) -> Path:
+        """Where to write a download; what was downloaded long ago goes."""
+        with self._lock:
+            for old in self._outbox.iterdir():
+                if time.time() - old.stat().st_mtime > 600:
+                    shutil.rmtree(old, ignore_errors=True)
+            folder = self._outbox / secrets.token_hex(8)
+            folder.mkdir()
+        return folder / (re.sub(r"[^\w-]+", "-", plain_name(name)).strip("-")[:60] + suffix)
+
+    def _load_gallery(self, folder: Path | None) -> dict[str, MetaStyle]:
+        styles: dict[str, MetaStyle] = {}
+        for path in sorted(folder.iterdir()) if folder is not None and folder.is_dir() else ():
+            try:
+                style = self.base.apply(path)
+            except MetaStyleError as error:
+                log.warning("The built-in style %s is left out: %s", path.name, error)
+                continue
+            styles[plain_name(path.name)] = named(style, plain_name(path.name))
+        return styles

@@ -1,0 +1,221 @@
+"""The first tab: learn a style, watch it, scrub back through it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import fragments
+import gradio as gr
+import texts
+from actions import MAX_STEPS, Run, Studio, Visit, film_marks
+from common import LIVE, PICTURE_BUTTONS, PRIVATE, WORK, Parts, friendly, needed
+from photos import SafeImage
+
+from metastyle_hub import AdaptationConfig
+from metastyle_hub.examples import example, example_photos, example_styles
+
+
+def adapt_tab(studio: Studio, visit: gr.State) -> Parts:
+    default = AdaptationConfig()
+    with gr.Row(elem_classes="columns"):
+        with gr.Column(scale=5, min_width=320):
+            with gr.Row(elem_classes="pair"):
+                with gr.Column(min_width=150):
+                    photo = SafeImage(
+                        str(example("temple")),
+                        label=texts.PHOTO,
+                        alt_text=texts.PHOTO_ALT,
+                        height=230,
+                        buttons=[],
+                        elem_id="photo",
+                    )
+                with gr.Column(min_width=150):
+                    style = SafeImage(
+                        str(example("stained_glass")),
+                        label=texts.STYLE,
+                        alt_text=texts.STYLE_ALT,
+                        height=230,
+                        buttons=[],
+                        elem_id="style",
+                    )
+            for target, pictures, label in (
+                (photo, example_photos(), texts.PHOTO_EXAMPLES),
+                (style, example_styles(), texts.STYLE_EXAMPLES),
+            ):
+                gr.Examples(
+                    [[str(path)] for path in pictures.values()],
+                    target,
+                    label=label,
+                    examples_per_page=20,
+                    elem_id=f"{target.elem_id}-examples",
+                    api_visibility="private",
+                )
+                target.check_at_once()
+            go = gr.Button(texts.GO, variant="primary", size="lg", elem_id="go")
+            stop = gr.Button(texts.STOP, variant="stop", size="lg", visible=False, elem_id="stop")
+            steps = gr.Slider(
+                0,
+                MAX_STEPS,
+                default.steps,
+                step=1,
+                label=texts.STEPS,
+                info=texts.STEPS_INFO,
+                elem_id="steps",
+                buttons=[],
+            )
+            moves = gr.Radio(
+                texts.MOVES_CHOICES,
+                value=default.parameters,
+                label=texts.MOVES,
+                info=texts.MOVES_INFO,
+                elem_id="moves",
+            )
+        with gr.Column(scale=6, min_width=320):
+            status = gr.Markdown(_ready(studio, default.steps, default.parameters), elem_id="status")
+            preview = gr.Image(
+                str(example("temple")),
+                label=texts.PREVIEW,
+                alt_text=texts.PREVIEW_ALT,
+                format="jpeg",
+                interactive=False,
+                height=380,
+                buttons=PICTURE_BUTTONS,
+                elem_id="preview",
+            )
+            curve = gr.HTML(fragments.curve([], 0), elem_id="curve")
+            film = gr.HTML(
+                fragments.strip([], texts.FILM_TITLE, texts.FILM_EMPTY), js_on_load=fragments.PRESS, elem_id="film"
+            )
+    with gr.Column(visible=False, elem_id="result-group") as result_group, gr.Row(elem_classes="columns"):
+        with gr.Column(scale=7, min_width=320):
+            result = gr.ImageSlider(
+                label=texts.RESULT,
+                format="jpeg",
+                type="pil",
+                interactive=False,
+                max_height=560,
+                buttons=PICTURE_BUTTONS,
+                elem_id="result",
+            )
+            divider = gr.Slider(
+                0, 100, 50, step=1, label=texts.DIVIDER, info=texts.DIVIDER_INFO, buttons=[], elem_id="divider"
+            )
+        with gr.Column(scale=4, min_width=300, elem_classes="controls"):
+            caption = gr.Markdown(elem_id="caption")
+            scrub = gr.Slider(
+                0, MAX_STEPS, 0, step=1, label=texts.SCRUB, info=texts.SCRUB_INFO, buttons=[], elem_id="scrub"
+            )
+            strength = gr.Slider(
+                0, 1, 1, step=0.05, label=texts.STRENGTH, info=texts.STRENGTH_INFO, buttons=[], elem_id="strength"
+            )
+            keep = gr.Checkbox(label=texts.KEEP_COLORS, info=texts.KEEP_COLORS_INFO, elem_id="keep")
+            with gr.Row():
+                save_picture = gr.Button(texts.SAVE_PICTURE, size="md", min_width=130, elem_id="save-picture")
+                save_style = gr.Button(texts.SAVE_STYLE, size="md", min_width=130, elem_id="save-style")
+            saved = gr.File(label=texts.FILE, visible=False, interactive=False, elem_id="saved")
+
+    @friendly
+    def adapt(photo: Any, style: Any, steps: float, parameters: str, visit: Any) -> Iterator[Any]:
+        """Learn the style of a picture and watch a photo change. Streams the photo at the current step, the status,
+        the loss curve (SVG) and the film strip (HTML); the style then belongs to the session."""
+        needed(photo, style, both=True)
+        visit = visit or Visit()
+        run = studio.start(photo, style, steps, visit)
+        yield run.view, texts.STARTING, fragments.curve([], run.steps), studio.film(run), visit
+        for moment in studio.adapt(run, style, parameters, visit):
+            line = texts.RUNNING.format(steps=run.steps, left=texts.duration(studio.left(run)), **_figures(moment))
+            film = studio.film(run) if moment.index in film_marks(run.steps) else gr.skip()
+            shown = moment.picture if moment.picture is not None else gr.skip()
+            yield shown, line, fragments.curve(run.curve, run.steps), film, gr.skip()
+
+    @friendly
+    def look(step: float, strength: float, keep_colors: bool, visit: Any) -> tuple[Any, str]:
+        """The photo before and after at a step of the session's adaptation, at some strength."""
+        run, index, picture = studio.at_step(step, strength, keep_colors, visit or Visit())
+        return (run.view, picture), _caption(run, index, step, strength)
+
+    def settle(visit: Any, strength: float, keep_colors: bool) -> Any:
+        buttons = gr.Button(visible=True), gr.Button(visible=False)
+        run = visit.run if visit is not None else None
+        if run is None or run.last is None:
+            line = texts.STOPPED_EARLY if run is not None else gr.skip()
+            return line, *(gr.skip(),) * 5, *buttons
+        studio.finish(run, visit)
+        index = run.last.index
+        pair, caption = look(index, strength, keep_colors, visit)
+        slider = gr.Slider(maximum=max(1, index), value=index)
+        return _ended(run), gr.Column(visible=True), pair, slider, caption, gr.File(visible=False), *buttons
+
+    def halt(visit: Any) -> None:
+        # the cancelled generator closes at its next step; this makes sure that it does not take another
+        if visit is not None and visit.run is not None:
+            visit.run.stopped = True
+
+    @friendly
+    def picture(photo: Any, step: float, strength: float, keep_colors: bool, visit: Any) -> Any:
+        """The photo in the session's style as a file, as large as it came."""
+        needed(photo)
+        return gr.File(str(studio.full_size(photo, step, strength, keep_colors, visit or Visit())), visible=True)
+
+    @friendly
+    def style_zip(step: float, visit: Any) -> Any:
+        """The style at a step of the session's adaptation as a .zip with config.json and model.safetensors."""
+        return gr.File(str(studio.pack_step(step, visit or Visit())), visible=True)
+
+    go.click(lambda: (gr.Button(visible=False), gr.Button(visible=True)), None, [go, stop], queue=False, **PRIVATE)
+    running = go.click(
+        adapt,
+        [photo, style, steps, moves, visit],
+        [preview, status, curve, film, visit],
+        api_name="adapt",
+        show_progress="minimal",
+        show_progress_on=[status],
+        **WORK,
+    )
+    settled = running.then(
+        settle,
+        [visit, strength, keep],
+        [status, result_group, result, scrub, caption, saved, go, stop],
+        **PRIVATE,
+    )
+    stop.click(halt, visit, None, cancels=[running], queue=False, **PRIVATE)
+    gr.on(
+        [scrub.input, strength.input, keep.input],
+        look,
+        [scrub, strength, keep, visit],
+        [result, caption],
+        api_name="look",
+        show_progress="hidden",
+        **LIVE,
+    )
+    divider.input(lambda at: gr.ImageSlider(slider_position=at), divider, result, queue=False, **PRIVATE)
+    gr.on(
+        [steps.change, moves.change], lambda n, p: _ready(studio, n, p), [steps, moves], status, queue=False, **PRIVATE
+    )
+    save_picture.click(picture, [photo, scrub, strength, keep, visit], saved, api_name="picture", concurrency_limit=1)
+    save_style.click(style_zip, [scrub, visit], saved, api_name="style_zip")
+    return Parts(photo=photo, style=style, moves=moves, steps=steps, strength=strength, keep=keep, changed=[settled])
+
+
+def _ready(studio: Studio, steps: float, parameters: str) -> str:
+    return texts.READY.format(estimate=studio.estimate(steps, parameters))
+
+
+def _figures(moment: Any) -> dict[str, Any]:
+    return {"index": moment.index, "loss": moment.loss, "content": moment.content, "style": moment.style}
+
+
+def _caption(run: Run, index: int, step: float, strength: float) -> str:
+    last = run.last.index if run.last is not None else index
+    line = texts.SHOWN.format(name=run.name, index=index, last=last, strength=strength)
+    return line + (texts.SHOWN_NEAREST if index != step else "")
+
+
+def _ended(run: Run) -> str:
+    assert run.last is not None
+    if run.last.index == 0 and run.steps:
+        return texts.STOPPED_EARLY
+    if run.last.index < run.steps:
+        return texts.STOPPED.format(index=run.last.index, name=run.name)
+    return texts.DONE.format(name=run.name, seconds=texts.duration(run.seconds), **_figures(run.last))

@@ -1,0 +1,95 @@
+"""The second tab: two pictures of one photo, and the slow classic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+import texts
+from actions import Studio, Visit
+from common import LIVE, PICTURE_BUTTONS, PRIVATE, WORK, Parts, friendly, needed, style_list
+
+
+def compare_tab(studio: Studio, visit: gr.State, adapt: Parts, tab: gr.Tab) -> Parts:
+    gr.Markdown(texts.COMPARE_INTRO)
+    with gr.Row():
+        first = style_list(texts.LEFT, "left", [texts.THE_PHOTO], texts.THE_PHOTO)
+        second = style_list(texts.RIGHT, "right", [texts.THE_PHOTO, *studio.gallery], texts.THE_PHOTO)
+    both = gr.ImageSlider(
+        label=texts.TAB_COMPARE,
+        format="jpeg",
+        interactive=False,
+        max_height=600,
+        buttons=PICTURE_BUTTONS,
+        elem_id="compared",
+    )
+    divider = gr.Slider(
+        0, 100, 50, step=1, label=texts.DIVIDER, info=texts.DIVIDER_INFO, buttons=[], elem_id="compare-divider"
+    )
+    caption = gr.Markdown(elem_id="compare-caption")
+    with gr.Accordion(texts.CLASSIC_TITLE, open=False, elem_id="classic"):
+        gr.Markdown(texts.CLASSIC_INTRO)
+        with gr.Row():
+            iterations = gr.Slider(
+                10, 300, 60, step=10, label=texts.CLASSIC_ITERATIONS, buttons=[], elem_id="iterations"
+            )
+            with gr.Column(min_width=160):
+                optimise = gr.Button(texts.CLASSIC_GO, variant="primary", elem_id="optimise")
+                stop = gr.Button(texts.STOP, variant="stop", elem_id="optimise-stop", visible=False)
+        status = gr.Markdown(elem_id="classic-status")
+        shown = gr.Image(
+            label=texts.CLASSIC_PICTURE,
+            alt_text=texts.CLASSIC_ALT,
+            format="jpeg",
+            interactive=False,
+            height=320,
+            buttons=PICTURE_BUTTONS,
+            elem_id="classic-picture",
+        )
+
+    @friendly
+    def compare(photo: Any, left: str, right: str, visit: Any) -> tuple[Any, str]:
+        """Two pictures of a photo: each side is "The photo", a style of the session, or a user/repo on the Hub."""
+        needed(photo)
+        visit = visit or Visit()
+        pair = tuple(studio.entry(name, photo, visit) for name in (left, right))
+        return pair, texts.COMPARE_ALT.format(left=left, right=right)
+
+    @friendly
+    def classic(photo: Any, style: Any, iterations: float, visit: Any) -> Iterator[Any]:
+        """Gatys' pixel optimisation of one photo towards one style picture, streamed; slow."""
+        needed(photo, style, both=True)
+        visit = visit or Visit()
+        for index, seconds, loss, picture in studio.classic(photo, style, iterations, visit):
+            line = texts.CLASSIC_STATUS.format(
+                index=index, iterations=int(iterations), seconds=texts.duration(seconds), loss=loss
+            )
+            yield picture, line, visit
+
+    gr.on(
+        [first.input, second.input, tab.select],
+        compare,
+        [adapt.photo, first, second, visit],
+        [both, caption],
+        api_name="compare",
+        show_progress="hidden",
+        **LIVE,
+    )
+    divider.input(lambda at: gr.ImageSlider(slider_position=at), divider, both, queue=False, **PRIVATE)
+    swap = (lambda: (gr.Button(visible=False), gr.Button(visible=True))), None, [optimise, stop]
+    optimise.click(*swap, queue=False, **PRIVATE)
+    running = optimise.click(
+        classic,
+        [adapt.photo, adapt.style, iterations, visit],
+        [shown, status, visit],
+        api_name="classic",
+        show_progress="minimal",
+        show_progress_on=[status],
+        **WORK,
+    )
+    ended = running.then(
+        lambda: (gr.Button(visible=True), gr.Button(visible=False)), None, [optimise, stop], queue=False, **PRIVATE
+    )
+    stop.click(None, None, None, cancels=[running], **PRIVATE)
+    return Parts(left=first, right=second, changed=[*adapt.changed, ended])

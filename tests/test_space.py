@@ -1,0 +1,479 @@
+"""The Space: what it does without a page, its endpoints over HTTP, and one journey through it in a real browser."""
+# ruff: noqa: E402 - nothing of the Space can be imported before it is known that gradio is there
+
+import re
+import struct
+import sys
+import time
+import zipfile
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+from PIL import Image
+
+pytest.importorskip("gradio", reason="gradio is not installed: pip install '.[space]'")
+
+ROOT = Path(__file__).resolve().parent.parent
+SPACE = ROOT / "space"
+sys.path.insert(0, str(SPACE))
+
+import actions
+import app
+import fragments
+import photos
+import texts
+from gradio_client import Client, handle_file
+from hub_server import LocalHub
+from huggingface_hub import constants
+
+from metastyle_hub import AdaptationConfig, MetaStyle, MetaStyleError
+from metastyle_hub.examples import example
+
+CHROMIUM = Path("/usr/bin/chromium")
+PHOTO, STYLE, OTHER = (example(name) for name in ("cat", "stained_glass", "night_swirls"))
+
+
+@pytest.fixture(scope="module")
+def studio() -> actions.Studio:
+    """A studio whose network and pictures are small enough to learn in a second."""
+    base = MetaStyle.from_parameters(tiny.parameters(), tiny.NETWORK)
+    config = AdaptationConfig(size=64, style_size=64, batch=1, precision="float32")
+    return actions.Studio(base, config, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def url(studio):
+    page = app.build(studio)
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **app.launch_options())
+    yield url
+    page.close()
+
+
+@pytest.fixture
+def client(url):
+    return Client(url, verbose=False)
+
+
+def learn(studio, steps=3, parameters="norm", picture=STYLE, visit=None):
+    """A visit in which a style was learned."""
+    visit = visit or actions.Visit()
+    style = photos.Photo(picture, picture.stem)
+    run = studio.start(photos.Photo(PHOTO, "cat"), style, steps, visit)
+    for _ in studio.adapt(run, style, parameters, visit):
+        pass
+    return visit
+
+
+def adapt(client, steps=3, parameters="norm", style=STYLE):
+    return client.predict(
+        photo=handle_file(PHOTO), style=handle_file(style), steps=steps, parameters=parameters, api_name="/adapt"
+    )
+
+
+# ---- without a page
+
+
+def test_every_step_of_norms_is_kept_and_of_whole_networks_those_of_the_film(studio):
+    norms = learn(studio, 7, "norm").run
+    assert sorted(norms.kept) == list(range(8))
+    whole = learn(studio, 7, "all").run
+    assert sorted(whole.kept) == [0, 1, 5, 7] == sorted(whole.film)
+    assert whole.nearest(3) in (1, 5) and whole.nearest(6.5) == 7
+
+
+def test_a_run_can_be_scrubbed_and_faded(studio):
+    visit = learn(studio)
+    _, first, before = studio.at_step(0, 1, False, visit)
+    _, last, after = studio.at_step(3, 1, False, visit)
+    _, _, faded = studio.at_step(3, 0, False, visit)
+    assert (first, last) == (0, 3)
+    assert np.asarray(before).tolist() != np.asarray(after).tolist()
+    assert np.asarray(before).tolist() == np.asarray(faded).tolist()
+
+
+def test_visitors_at_the_same_time_get_their_own_styles(studio):
+    visits = [learn(studio, 2, "all"), learn(studio, 2, "norm", OTHER)]
+    alone = [studio.at_step(2, 1, False, visit)[2] for visit in visits]
+    with ThreadPoolExecutor(4) as pool:
+        learning = pool.submit(learn, studio, 10, "all")
+        both = [list(pool.map(lambda v: studio.at_step(2, 1, False, v)[2], visits)) for _ in range(4)]
+    assert learning.result().run.last.index == 10
+    for pictures in both:
+        assert [np.asarray(p).tolist() for p in pictures] == [np.asarray(p).tolist() for p in alone]
+
+
+def test_a_stopped_run_is_kept_as_it_was(studio):
+    visit, style = actions.Visit(), photos.Photo(STYLE, "glass")
+    run = studio.start(photos.Photo(PHOTO, "cat"), style, 50, visit)
+    for moment in studio.adapt(run, style, "all", visit):
+        run.stopped = moment.index == 3
+    assert run.last.index == 3 and list(visit.styles) == ["glass"]
+    assert visit.styles["glass"].config.steps == 3
+
+
+def test_names_stay_apart_and_the_oldest_style_makes_room(studio):
+    visit = learn(studio)
+    learn(studio, visit=visit)
+    assert list(visit.styles) == ["stained_glass", "stained_glass 2"]
+    with pytest.raises(MetaStyleError, match="already"):
+        studio.rename("stained_glass 2", "fresh", visit)
+        visit.keep("blue", visit.run.kept[3])
+        studio.rename("fresh", "<blue>", visit)
+    with pytest.raises(MetaStyleError, match="Choose"):
+        studio.rename("of somebody else", "mine", visit)
+    for i in range(actions.MAX_STYLES):
+        visit.keep(f"style {i}", visit.run.kept[3])
+    assert len(visit.styles) == actions.MAX_STYLES and "stained_glass" not in visit.styles
+
+
+def test_a_packed_style_comes_back_bit_for_bit(studio):
+    visit = learn(studio, 3, "all")
+    path = studio.pack(visit.styles["stained_glass"], "stained_glass")
+    assert {Path(n).name for n in zipfile.ZipFile(path).namelist()} >= {"config.json", "model.safetensors"}
+    other = actions.Visit()
+    name = studio.upload(path, other)
+    assert tiny.same(other.styles[name].parameters, visit.styles["stained_glass"].parameters)
+
+
+@pytest.mark.parametrize("kind", ["no zip", "empty", "huge", "damaged"])
+def test_a_bad_zip_is_refused_in_a_sentence_without_a_path(studio, tmp_path, kind):
+    path = tmp_path / "evil.zip"
+    if kind == "no zip":
+        path.write_bytes(b"PK no")
+    else:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+            if kind != "empty":
+                file.writestr("../../config.json", "0" * 50_000_000 if kind == "huge" else "{}")
+                file.writestr("x/model.safetensors", b"")
+    with pytest.raises(MetaStyleError) as caught:
+        studio.upload(path, actions.Visit())
+    assert (
+        "evil.zip" in str(caught.value) and "/tmp" not in str(caught.value) and str(tmp_path) not in str(caught.value)
+    )
+
+
+@pytest.mark.parametrize("name", ["/etc", "../secret", "metastyle_hub/pretrained", "metastyle_hub/pictures", "no one"])
+def test_no_folder_of_the_server_is_read_for_a_visitor(studio, monkeypatch, name):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(actions.VisitError, match="no style"):
+        studio.style(name, actions.Visit())
+
+
+def test_pixel_optimisation_streams_and_stays_to_be_compared(studio):
+    visit = actions.Visit()
+    photo, style = photos.Photo(PHOTO, "cat"), photos.Photo(STYLE, "glass")
+    *_, last = studio.classic(photo, style, 4, visit)
+    assert last[0] == 4
+    name = studio.entries(visit)[-1]
+    assert studio.entry(name, photo, visit).size == photo.view().size
+
+
+def test_words_from_outside_are_escaped():
+    evil = "<script>"
+    assert evil not in fragments.table([(evil, evil, evil)])
+    assert evil not in fragments.strip([fragments.Frame(Image.new("RGB", (4, 4)), evil, evil)], evil, "")
+    assert photos.plain_name("<img src=x>_y") == "img src x y"
+
+
+def test_the_front_matter_is_what_the_hub_reads():
+    from huggingface_hub import SpaceCard
+
+    card = SpaceCard.load(SPACE / "README.md").data
+    assert card.sdk == "gradio" and card.app_file == "app.py" and (SPACE / card.app_file).is_file()
+    assert card.title and card.license == "apache-2.0" and len(card.short_description) <= 60
+    assert "metastyle-hub @ git+https" in (SPACE / "requirements.txt").read_text()
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A Hub on this machine, and an empty cache."""
+    with LocalHub() as server:
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        yield server
+
+
+def test_a_style_is_shared_found_and_fetched(studio, hub):
+    visit = learn(studio)
+    repo, _ = studio.push("stained_glass", "My glass!", False, None, "me", hub.token, visit)
+    assert repo == "me/My-glass" and "preview.jpg" not in hub.repos[repo].files()
+    studio.push("stained_glass", "shown", False, photos.Photo(PHOTO, "cat"), "me", hub.token, visit)
+    assert "preview.jpg" in hub.repos["me/shown"].files()
+    cards = studio.on_the_hub("")
+    assert repo in cards and "me/shown" in cards
+    other = actions.Visit()
+    assert tiny.same(studio.style(repo, other).parameters, visit.styles["stained_glass"].parameters)
+    assert list(other.styles) == [repo]
+
+
+# ---- over HTTP
+
+
+def test_adaptation_streams_and_what_it_learned_can_be_used(client):
+    job = client.submit(
+        photo=handle_file(PHOTO), style=handle_file(STYLE), steps=3, parameters="all", api_name="/adapt"
+    )
+    outputs = list(job)
+    assert len(outputs) >= 5  # the start and steps 0 to 3
+    preview, _, curve, film = job.result()[:4]
+    assert Image.open(preview).size[0] > 64
+    assert "<svg" in curve and film.count("<figure>") == 3
+    pair, caption = client.predict(step=1, strength=0.5, keep_colors=True, api_name="/look")
+    assert len(pair) == 2 and "step 1 of 3" in caption
+    assert zipfile.is_zipfile(file_of(client.predict(step=3, api_name="/style_zip")))
+    picture = file_of(
+        client.predict(photo=handle_file(PHOTO), step=3, strength=1, keep_colors=False, api_name="/picture")
+    )
+    assert Image.open(picture).size == Image.open(PHOTO).size
+
+
+def file_of(output):
+    return output["value"] if isinstance(output, dict) else output
+
+
+def test_styles_are_mixed(client):
+    adapt(client)
+    adapt(client, style=OTHER)
+    pair = {"photo": handle_file(PHOTO), "first": "stained glass", "second": "night swirls"}
+    picture, text = client.predict(**pair, share=0.25, api_name="/mix")[:2]
+    assert Image.open(picture).size == Image.open(PHOTO).size and "75% stained glass" in text
+    strip = client.predict(**pair, api_name="/blends")
+    assert str(strip).count("<figure>") == actions.BLENDS
+    sweep = Image.open(file_of(client.predict(**pair, api_name="/sweep")))
+    assert sweep.format == "WEBP" and sweep.n_frames > 1  # equal neighbours become one
+    grid = client.predict(
+        photo=pair["photo"], a="stained glass", b="night swirls", c="night swirls", d="stained glass", api_name="/grid"
+    )
+    assert Image.open(grid).width > 4 * actions.SMALL
+    assert "Kept" in client.predict(first="stained glass", second="night swirls", share=0.5, api_name="/keep_mix")
+
+
+def test_two_visitors_do_not_mix(url):
+    mine, theirs = Client(url, verbose=False), Client(url, verbose=False)
+    adapt(mine)
+    assert zipfile.is_zipfile(file_of(mine.predict(name="stained glass", api_name="/download")))
+    for call in ({"name": "stained glass", "api_name": "/download"}, {"step": 1, "api_name": "/style_zip"}):
+        with pytest.raises(Exception, match=r"no style|Learn a style first"):
+            theirs.predict(**call)
+
+
+def test_stopping_frees_the_worker(url):
+    first, second = Client(url, verbose=False), Client(url, verbose=False)
+    job = first.submit(
+        photo=handle_file(PHOTO), style=handle_file(STYLE), steps=200, parameters="all", api_name="/adapt"
+    )
+    while len(job.outputs()) < 3:
+        time.sleep(0.02)
+    other = second.submit(
+        photo=handle_file(PHOTO), style=handle_file(STYLE), steps=1, parameters="norm", api_name="/adapt"
+    )
+    time.sleep(0.3)
+    assert not other.outputs()
+    job.cancel()
+    stopped = time.monotonic()
+    while not other.outputs():
+        time.sleep(0.02)
+    assert time.monotonic() - stopped < 1.5
+    assert other.result()
+
+
+def bad_pictures(folder):
+    """Files that are no picture to work with, by what is wrong with them."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 20000, 20000, 1, 0, 0, 0, 0))
+    bomb += chunk(b"IDAT", zlib.compress(bytes(1_000_000))) + chunk(b"IEND", b"")
+    files = {
+        "words.png": b"these are words",
+        "empty.jpg": b"",
+        "cut.jpg": PHOTO.read_bytes()[:3000],
+        "bomb.png": bomb,
+    }
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return [folder / name for name in files]
+
+
+def test_bad_pictures_get_a_friendly_sentence(client, tmp_path):
+    for path in bad_pictures(tmp_path):
+        with pytest.raises(Exception) as caught:
+            client.predict(
+                photo=handle_file(path), style=handle_file(STYLE), steps=1, parameters="norm", api_name="/adapt"
+            )
+        sentence = str(caught.value)
+        assert path.name in sentence and sentence.endswith("."), (path.name, sentence)
+        assert "/" not in sentence.replace("8/16", "") and "Traceback" not in sentence, sentence
+
+
+def test_uncommon_pictures_are_welcome(client, tmp_path):
+    grey16 = Image.fromarray((np.linspace(0, 60000, 64 * 48).reshape(48, 64)).astype(np.uint16))
+    grey16.save(tmp_path / "grey16.png")
+    clear = Image.fromarray(np.dstack([tiny.photo(), np.full((48, 64), 90, np.uint8)]), "RGBA")
+    clear.save(tmp_path / "clear.png")
+    frames = [Image.fromarray(tiny.photo(seed=i)) for i in range(3)]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    turned = Image.fromarray(tiny.photo())
+    exif = turned.getexif()
+    exif[0x0112] = 6
+    turned.save(tmp_path / "turned.jpg", exif=exif)
+    for path in sorted(tmp_path.iterdir()):
+        result = client.predict(
+            photo=handle_file(path),
+            style=handle_file(STYLE),
+            steps=1,
+            parameters="norm",
+            strength=1,
+            keep_colors=False,
+            api_name="/stylize",
+        )
+        assert Image.open(result).size == ((48, 64) if path.name == "turned.jpg" else (64, 48)), path.name
+
+
+def test_every_public_endpoint_is_documented(client):
+    endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert {"/adapt", "/look", "/compare", "/classic", "/mix", "/blends", "/sweep", "/grid", "/stylize"} <= set(
+        endpoints
+    )
+    assert not [name for name in endpoints if "lambda" in name or "unnamed" in name]
+
+
+# ---- in a browser
+
+NOISE = re.compile(r"ERR_ABORTED|Method not implemented|Vega-Lite|favicon|manifest")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[test]'")
+    if not CHROMIUM.is_file():
+        pytest.skip(f"there is no {CHROMIUM}: apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        chromium = driver.chromium.launch(executable_path=str(CHROMIUM), args=flags)
+        yield chromium
+        chromium.close()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_the_journey_through_the_page(browser, url, width, scheme):
+    from playwright.sync_api import expect
+
+    shots = ROOT / "runs" / "space"
+    shots.mkdir(parents=True, exist_ok=True)
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page = context.new_page()
+    page.set_default_timeout(15_000)
+    noise: list[str] = []
+    page.on("console", lambda m: noise.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda e: noise.append(str(e)))
+    foreign: list[str] = []
+    page.on("request", lambda r: foreign.append(r.url) if not r.url.startswith((url, "data:", "blob:")) else None)
+
+    def shot(name):
+        page.screenshot(path=shots / f"{width}-{scheme}-{name}.png", full_page=True)
+
+    def number(label, value):
+        box = page.get_by_label(f"number input for {label}", exact=True).first
+        box.fill(str(value))
+        box.press("Tab")
+
+    page.goto(url)
+    status = page.locator("#status")
+    expect(status).to_contain_text("Ready")
+    expect(page.locator("#photo img").first).to_be_visible()
+    shot("1-start")
+
+    number("Steps", 12)
+    page.get_by_role("button", name=texts.GO, exact=True).click()
+    expect(status).to_contain_text("Learned")
+    expect(page.locator("#film figure")).to_have_count(4)
+    expect(page.locator("#result img").first).to_be_visible()
+    number("Step", 5)
+    expect(page.locator("#caption")).to_contain_text("step 5 of 12")
+    page.locator("#film button").nth(1).click()
+    expect(page.locator("#caption")).to_contain_text("step 1 of 12")
+    shot("2-learned")
+    page.locator("#save-style").click()
+    with page.expect_download() as download:
+        page.locator("#saved a").first.click()
+    assert download.value.suggested_filename.endswith(".zip")
+
+    number("Steps", 200)
+    page.get_by_role("button", name=texts.GO, exact=True).click()
+    expect(status).to_contain_text(re.compile(r"Step [3-9]\d? of 200"))
+    page.get_by_role("button", name=texts.STOP, exact=True).first.click()
+    expect(status).to_contain_text("Stopped at step")
+    expect(page.get_by_role("button", name=texts.GO, exact=True)).to_be_visible()
+    shot("3-stopped")
+
+    page.get_by_role("tab", name=texts.TAB_MIX, exact=True).click()
+    mixed = page.locator("#mixed img")
+    expect(mixed).to_be_visible()
+    before = mixed.get_attribute("src")
+    number("Blend", 0.8)
+    expect(page.locator("#mix-status")).to_contain_text("20%")
+    assert mixed.get_attribute("src") != before
+    page.locator("#make-strip").click()
+    expect(page.locator("#blends figure")).to_have_count(7)
+    shot("4-mix")
+
+    page.get_by_role("tab", name=texts.TAB_COMPARE, exact=True).click()
+    expect(page.locator("#compared img").first).to_be_visible()
+    shot("5-compare")
+
+    page.get_by_role("tab", name=texts.TAB_STYLES, exact=True).click()
+    expect(page.locator("#table tbody tr")).to_have_count(2)
+    page.locator("#download").click()
+    with page.expect_download() as download:
+        page.locator("#style-file a").first.click()
+    shot("6-styles")
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert not [text for text in noise if not NOISE.search(text)], noise
+    assert not foreign
+    context.close()
+
+
+def test_a_visitor_signs_in_and_shares_a_style(browser, studio, hub, monkeypatch):
+    from playwright.sync_api import expect
+
+    pytest.importorskip("authlib", reason="gradio[oauth] is not installed: pip install '.[space]'")
+    import gradio.oauth
+
+    person = {"preferred_username": "me", "name": "Me", "sub": "1", "profile": "", "picture": "", "website": ""}
+    login = {"access_token": hub.token, "scope": "openid profile", "userinfo": person}
+    monkeypatch.setattr(
+        gradio.oauth, "_get_mocked_oauth_info", lambda: {**login, "expires_at": int(time.time()) + 3600}
+    )
+    monkeypatch.setenv("OAUTH_CLIENT_ID", "mocked")
+    page_of_styles = app.build(studio)
+    _, url, _ = page_of_styles.launch(prevent_thread_lock=True, quiet=True, **app.launch_options())
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    try:
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+        page.goto(url)
+        page.locator("#login").click()
+        expect(page.locator("#login")).to_contain_text("Logout")
+        steps = page.get_by_label("number input for Steps", exact=True).first
+        steps.fill("2")
+        steps.press("Tab")
+        page.get_by_role("button", name=texts.GO, exact=True).click()
+        expect(page.locator("#status")).to_contain_text("Learned")
+        page.get_by_role("tab", name=texts.TAB_STYLES, exact=True).click()
+        page.locator("#push-name input, #push-name textarea").first.fill("from the page")
+        page.locator("#push").click()
+        expect(page.locator("#pushed")).to_contain_text("me/from-the-page")
+        assert "model.safetensors" in hub.repos["me/from-the-page"].files()
+    finally:
+        context.close()
+        page_of_styles.close()
