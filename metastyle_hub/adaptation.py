@@ -44,7 +44,7 @@ class AdaptationConfig(Settings):
     style_size: int = setting(
         256, "pixels of the style picture's short side: smaller gives finer strokes", low=32, high=1024
     )
-    batch: int = setting(2, "content crops per step", low=1, high=16)
+    batch: int = setting(1, "content crops per step; source: docs/decisions.md", low=1, high=16)
     features: str = setting("compact", "feature network of the loss", choices=("compact", "vgg16", "vgg19"))
     precision: str = setting(
         "auto", "arithmetic; auto is bfloat16 where the hardware has it", choices=("auto", "float32", "bfloat16")
