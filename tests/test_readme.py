@@ -1,0 +1,39 @@
+"""The README's Python is what it says it is: code that runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from metastyle_hub import MetaStyle
+from metastyle_hub.examples import example
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the files that the examples name."""
+    monkeypatch.chdir(tmp_path)
+    names = {"starry_night.jpg": "night_swirls", "wave.jpg": "woodblock_waves", "photo.jpg": "coffee"}
+    for name, which in names.items():
+        with Image.open(example(which)) as picture:
+            picture.convert("RGB").resize((96, 80)).save(tmp_path / name)
+    return tmp_path
+
+
+def test_every_example_runs(pictures: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
+    assert len(blocks) >= 2
+    names: dict[str, object] = {}
+    for block in blocks:
+        # two steps instead of a hundred: the example must run, it need not be beautiful
+        quick = re.sub(r"steps=\d+", "steps=2", block).replace('"wave.jpg")', '"wave.jpg", steps=2)')
+        exec(compile(quick, str(README), "exec"), names)
+    assert Image.open(pictures / "out.png").size == (96, 80)
+    assert Image.open(pictures / "step_2.png").size == (96, 80)
+    mix = MetaStyle.from_pretrained(pictures / "my_mix")
+    assert [round(part["weight"], 1) for part in mix.config.mix or []] == [0.3, 0.7]
