@@ -249,9 +249,13 @@ class MetaTrainer:
         )
         self.average = {name: p.detach().clone() for name, p in self.theta.items()}
         self.step = 0
+        self._start()
         if self.checkpoint and self.checkpoint.exists():
             self.load_state_dict(torch.load(self.checkpoint, map_location="cpu", weights_only=True))
             log.info("resumed %s at step %d", self.checkpoint, self.step)
+
+    def _start(self) -> None:
+        """What a kind of training needs beyond this, before a checkpoint is read."""
 
     def batches(self, step: int) -> list[MetaBatch]:
         """The pictures of a step, a pure function of (seed, step, process)."""

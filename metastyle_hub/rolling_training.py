@@ -18,14 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from metastyle_hub.data import CropConfig, ImagePool, random_crop, random_crops
-from metastyle_hub.features import FeatureNetwork
+from metastyle_hub.data import CropConfig, random_crop, random_crops
 from metastyle_hub.meta_training import MetaStep, MetaTrainer, MetaTrainingConfig
 from metastyle_hub.network import Parameters, norm_parameters, transform_with_logits
 from metastyle_hub.settings import setting
@@ -68,32 +66,17 @@ class RollingTrainer(MetaTrainer):
 
     config: RollingConfig
 
-    def __init__(
-        self,
-        config: RollingConfig,
-        features: FeatureNetwork,
-        contents: ImagePool,
-        styles: ImagePool,
-        *,
-        init: Parameters | None = None,
-        checkpoint: str | Path | None = None,
-        checkpoint_every: int = 100,
-        workers: int = 2,
-    ) -> None:
-        self._slots: dict[str, dict[str, Tensor]] = {}
-        self._ages: list[int] = [0] * config.slots
+    def _start(self) -> None:
+        """Every slot at theta, and without a style until its first turn."""
+        phi, slots = norm_parameters(self.theta), self.config.slots
+        zeros = {name: torch.zeros(slots, p.numel(), device=self.device) for name, p in phi.items()}
+        self._slots: dict[str, dict[str, Tensor]] = {
+            "phi": {name: p.detach().repeat(slots, 1) for name, p in phi.items()},
+            "mean": zeros,
+            "square": {name: z.clone() for name, z in zeros.items()},
+        }
+        self._ages: list[int] = [0] * slots
         self._grams: dict[int, tuple[Tensor, ...]] = {}
-        super().__init__(
-            config, features, contents, styles,
-            init=init, checkpoint=checkpoint, checkpoint_every=checkpoint_every, workers=workers,
-        )  # fmt: skip
-        if not self._slots:
-            phi = norm_parameters(self.theta)
-            self._slots = {
-                "phi": {n: p.detach().repeat(config.slots, 1) for n, p in phi.items()},
-                "mean": {n: torch.zeros(config.slots, p.numel(), device=self.device) for n, p in phi.items()},
-                "square": {n: torch.zeros(config.slots, p.numel(), device=self.device) for n, p in phi.items()},
-            }
 
     def batches(self, step: int) -> RollingBatch:  # type: ignore[override]
         """The pictures of a step, a pure function of (seed, step, process)."""
