@@ -3,7 +3,7 @@
     content(c, x) = |phi(c) - phi(x)|^2 / |phi(c)|^2                                    at the content tap
     G(f)          = psi(f) psi(f)^T / (C H W),  psi reshapes (C, H, W) to (C, H W)
     style(s, x)   = mean_i |G(phi_i(s)) - G(phi_i(x))|_F^2 / |G(phi_i(s))|_F^2           at the style taps
-    tone(c, x)    = 1 - R^2 of the best quadratic map from c's tones to x's, both averaged over 8 x 8 pixels
+    tone(c, x)    = 1 - R^2 of the best quadratic map from c's tones to x's, both averaged over 16 x 16 pixels
     loss(c, s, x) = content_weight * content + style_weight * style + tone_weight * tone + tv_weight * tv
 
 The paper divides by the number of features where this divides by the target's own energy. The minimiser for one
@@ -38,6 +38,7 @@ __all__ = [
     "total_variation",
 ]
 
+_TONE_PIXELS = 16
 _EPS = 1e-8  # keeps the quotients finite for black pictures, whose features may all be zero
 
 
@@ -85,7 +86,7 @@ def tone_loss(images: Tensor, tones: Tensor) -> Tensor:
     """The share of the pictures' coarse tones that is no function of the photo's: (B, 3, H, W) -> (B,) in [0, 1].
 
     Args:
-        tones: the photo's tones, `coarse_tones(contents)`: (B, 3, H/8, W/8).
+        tones: the photo's tones, `coarse_tones(contents)`: (B, 3, H/16, W/16).
 
     The function is the least-squares fit of every channel by 1, r, g, b, r^2, g^2, b^2 of the photo, whose
     projection depends on the photo alone, so that the loss is differentiable as often as one likes.
@@ -100,8 +101,8 @@ def tone_loss(images: Tensor, tones: Tensor) -> Tensor:
 
 
 def coarse_tones(images: Tensor) -> Tensor:
-    """Means over 8 x 8 pixels: (B, 3, H, W) -> (B, 3, H/8, W/8)."""
-    return F.avg_pool2d(_at_least_float32(images), 8, ceil_mode=True)
+    """Means over 16 x 16 pixels, wider than a brush stroke: (B, 3, H, W) -> (B, 3, H/16, W/16)."""
+    return F.avg_pool2d(_at_least_float32(images), _TONE_PIXELS, ceil_mode=True)
 
 
 def _at_least_float32(x: Tensor) -> Tensor:
@@ -124,7 +125,7 @@ class Targets:
 
     content: Tensor  # (B, C, H, W) at the content tap
     grams: tuple[Tensor, ...]  # (1 or B, C_i, C_i) at the style taps
-    tones: Tensor  # (B, 3, H/8, W/8)
+    tones: Tensor  # (B, 3, H/16, W/16)
 
 
 class PerceptualLoss:

@@ -10,14 +10,14 @@ counts by its relative improvement (without them a few styles rule, and inner st
 learned, one per parameter tensor; two terms keep theta free of style and the output out of the sigmoid's flat ends.
 
     meta_gradient(...)      one style's share of a meta-step: pure, this is the mathematics
-    MetaTrainer             the resumable loop around it: data, Adam, average, checkpoints
+    MetaTrainer             the resumable loop around it: data, optimisers, average, checkpoints
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from metastyle_hub.data import CropConfig, ImagePool, random_crops
 from metastyle_hub.features import FeatureNetwork
 from metastyle_hub.loss import LossWeights, PerceptualLoss
+from metastyle_hub.muon import Muon, has_directions
 from metastyle_hub.network import (
     ImageTransformationNetwork,
     NetworkConfig,
@@ -56,7 +57,10 @@ class MetaTrainingConfig(Settings):
     train_contents: int = setting(4, "contents of the inner loop, per style; source: the paper", low=1)
     valid_contents: int = setting(4, "other contents for the outer loss, per style; source: the paper", low=1)
     size: int = setting(256, "pixels a side of every crop, a multiple of 4; source: the paper", low=16)
-    learning_rate: float = setting(1e-3, "peak rate of Adam in the outer loop; source: the paper", low=0)
+    optimizer: str = setting(
+        "muon", "of the outer loop; Adam is the paper's and moves what Muon cannot", choices=("muon", "adam")
+    )
+    learning_rate: float = setting(1e-3, "peak rate of the outer optimiser; source: the paper", low=0)
     rates_learning_rate: float = setting(5e-3, "the same, for log delta", low=0)
     rise_steps: int = setting(100, "linear rise of the outer rate, before half a cosine down to zero", low=0)
     gradient_clip: float = setting(10.0, "largest norm of an outer gradient", low=0)
@@ -240,13 +244,16 @@ class MetaTrainer:
         self.log_rates = {
             name: nn.Parameter(torch.full((), start, device=self.device)) for name in norm_parameters(self.theta)
         }
-        self.optimizer = torch.optim.Adam(
+        matrices = [p for p in self.theta.values() if config.optimizer == "muon" and has_directions(p)]
+        rest = [p for p in self.theta.values() if not any(p is m for m in matrices)]
+        adam = torch.optim.Adam(
             [
-                {"params": list(self.theta.values()), "peak": config.learning_rate},
+                {"params": rest, "peak": config.learning_rate},
                 {"params": list(self.log_rates.values()), "peak": config.rates_learning_rate},
-            ],
-            lr=config.learning_rate,
+            ]
         )
+        muon = Muon([{"params": matrices, "peak": config.learning_rate}])
+        self.optimizers: list[torch.optim.Optimizer] = [adam, muon]
         self.average = {name: p.detach().clone() for name, p in self.theta.items()}
         self.step = 0
         self._start()
@@ -271,7 +278,7 @@ class MetaTrainer:
         return result
 
     def take_step(self, batches: list[MetaBatch]) -> MetaStep:
-        """One outer step: the mean gradient over styles and processes, then Adam."""
+        """One outer step: the mean gradient over styles and processes, then a step along it."""
         c, learned = self.config, self.config.learn_inner_rates
         variables = [*self.theta.values(), *(self.log_rates.values() if learned else ())]
         gradients = [torch.zeros_like(v) for v in variables]
@@ -290,21 +297,27 @@ class MetaTrainer:
                 sums[f.name] = sums.get(f.name, torch.zeros((), device=self.device)) + getattr(losses, f.name).detach()
         gradients = self.accelerator.reduce(gradients, "mean")
         means = {k: float(v) / len(batches) for k, v in self.accelerator.reduce(sums, "mean").items()}
-        if not math.isfinite(means["outer"]):
+        norm = self._descend(means["outer"], variables, gradients)
+        rate = float(torch.stack([r.detach().exp() for r in self.log_rates.values()]).mean())
+        return MetaStep(self.step, **means, gradient_norm=norm, rate=rate)
+
+    def _descend(self, outer: float, variables: Sequence[Tensor], gradients: Sequence[Tensor]) -> float:
+        """One step of theta and delta along the gradients of `outer`; the gradients' norm before clipping."""
+        if not math.isfinite(outer):
             raise FloatingPointError(
-                f"The outer loss is {means['outer']} at step {self.step}; lower learning_rate ({c.learning_rate}) "
-                f"or inner_learning_rate ({c.inner_learning_rate})."
+                f"The outer loss is {outer} at step {self.step}; lower learning_rate ({self.config.learning_rate}) "
+                f"or inner_learning_rate ({self.config.inner_learning_rate})."
             )
         for variable, gradient in zip(variables, gradients, strict=True):
             variable.grad = gradient
-        norm = float(nn.utils.clip_grad_norm_(variables, c.gradient_clip))
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["peak"] * c.outer_rate(self.step)
-        self.optimizer.step()
+        norm = float(nn.utils.clip_grad_norm_(variables, self.config.gradient_clip))
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak"] * self.config.outer_rate(self.step)
+            optimizer.step()
         self._update_average()
         self.step += 1
-        rate = float(torch.stack([r.detach().exp() for r in self.log_rates.values()]).mean())
-        return MetaStep(self.step, **means, gradient_norm=norm, rate=rate)
+        return norm
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -337,7 +350,7 @@ class MetaTrainer:
             "theta": {k: v.detach() for k, v in self.theta.items()},
             "log_rates": {k: v.detach() for k, v in self.log_rates.items()},
             "average": self.average,
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
@@ -357,7 +370,8 @@ class MetaTrainer:
             for name in ("theta", "log_rates", "average"):
                 for key, value in state[name].items():  # type: ignore[attr-defined]
                     getattr(self, name)[key].copy_(value)
-        self.optimizer.load_state_dict(state["optimizer"])  # type: ignore[arg-type]
+        for optimizer, moments in zip(self.optimizers, state["optimizers"], strict=True):  # type: ignore[call-overload]
+            optimizer.load_state_dict(moments)
         self.step = int(state["step"])  # type: ignore[call-overload]
 
     def save(self) -> None:

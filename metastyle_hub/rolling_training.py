@@ -6,7 +6,7 @@ phi that are somewhere between 0 and `trajectory` inner steps away from theta. E
 by one step of Adam, and lets the convolutions learn, first order, from where they are:
 
     phi_s   <- Adam step on log loss(c, s, M(c; psi, phi_s))              the slot's scales and shifts
-    psi     <- Adam step on mean over slots of the same                   all else, shared
+    psi     <- step of the outer optimiser on the mean over slots         all else, shared
     theta   =  (psi, phi_0),  phi_0 held by identity(c, M(c; psi, phi_0)) where every trajectory starts
 
 A slot that has reached the end of its trajectory starts anew from phi_0 with another style. So theta is trained for
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from metastyle_hub.data import CropConfig, random_crop, random_crops
 from metastyle_hub.meta_training import MetaStep, MetaTrainer, MetaTrainingConfig
@@ -120,16 +120,9 @@ class RollingTrainer(MetaTrainer):
         outer = valid + c.identity_weight * identity + c.identity_content_weight * kept + c.logit_weight * penalty
         shared = list(self.theta.values())
         parts = torch.autograd.grad(outer, [*moving.values(), *shared])
-        self._advance(rows, dict(zip(moving, parts[: len(moving)], strict=True)))
         gradients = self.accelerator.reduce(list(parts[len(moving) :]), "mean")
-        for p, gradient in zip(shared, gradients, strict=True):
-            p.grad = gradient
-        norm = float(nn.utils.clip_grad_norm_(shared, c.gradient_clip))
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["peak"] * c.outer_rate(self.step)
-        self.optimizer.step()
-        self._update_average()
-        self.step += 1
+        norm = self._descend(float(outer.detach()), shared, gradients)
+        self._advance(rows, dict(zip(moving, parts[: len(moving)], strict=True)))
         return MetaStep(
             self.step,
             outer=float(outer.detach()),

@@ -31,6 +31,7 @@ from metastyle_hub.data import ImagePool, center_crops, open_pool
 from metastyle_hub.devices import resolve_device, training_dtype
 from metastyle_hub.features import feature_names, load_features
 from metastyle_hub.images import save_image
+from metastyle_hub.loss import LossWeights
 from metastyle_hub.meta_training import MetaTrainer, MetaTrainingConfig
 from metastyle_hub.model import MetaStyle
 from metastyle_hub.network import transform
@@ -87,10 +88,11 @@ def main() -> None:
     add_arguments(parser.add_argument_group("the run"), MetaTrainingConfig)
     own = [f.name for f in fields(RollingConfig) if f.name not in {g.name for g in fields(MetaTrainingConfig)}]
     add_arguments(parser.add_argument_group("the run, with --rolling"), RollingConfig, own)
+    add_arguments(parser.add_argument_group("weights of the loss"), LossWeights)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config_class, trainer_class = (RollingConfig, RollingTrainer) if args.rolling else (MetaTrainingConfig, MetaTrainer)
-    config = from_arguments(config_class, args)
+    config = from_arguments(config_class, args, weights=from_arguments(LossWeights, args))
     device = resolve_device("auto")
     dtype = training_dtype(device) if args.dtype == "auto" else getattr(torch, args.dtype)
     features = load_features(args.features, file=args.features_file, dtype=dtype)

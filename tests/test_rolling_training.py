@@ -92,3 +92,17 @@ def test_a_resumed_run_is_the_run_that_was_never_stopped(tmp_path: Path) -> None
 def test_slots_that_cannot_take_turns_are_refused() -> None:
     with pytest.raises(ValueError, match=r"slots must be a multiple of styles \(3\), got 4\."):
         replace(CONFIG, styles=3)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_before_it_spoils_anything() -> None:
+    run = trainer()
+    run.take_step(run.batches(0))
+    theta = {name: p.detach().clone() for name, p in run.theta.items()}
+    slots = {name: values.clone() for name, values in run._slots["phi"].items()}
+    batch = run.batches(1)
+    with pytest.raises(FloatingPointError, match=r"The outer loss is nan at step 1; lower learning_rate \(0\.001\)"):
+        run.take_step(replace(batch, contents=batch.contents * float("nan")))
+    assert tiny.same(theta, {name: p.detach() for name, p in run.theta.items()})
+    waiting = sorted(set(range(CONFIG.slots)) - set(batch.rows))
+    assert all(torch.equal(run._slots["phi"][name][waiting], values[waiting]) for name, values in slots.items())
+    assert all(bool(values.isfinite().all()) for values in run._slots["phi"].values())
