@@ -71,7 +71,7 @@ class AdaptationStep:
     loss: float
     content: float
     style: float
-    parameters: Parameters  # the whole network's; detached, the caller's to keep
+    parameters: Parameters  # the whole network's, detached; what does not move is shared by all steps: read only
 
 
 def adapt_parameters(
@@ -96,7 +96,9 @@ def adapt_parameters(
     ...     print(step.index, step.loss)
     """
     device = next(iter(theta.values())).device
-    weights: Parameters = {name: p.detach().clone() for name, p in theta.items()}
+    with torch.inference_mode(False):  # a caller's inference mode would make tensors that can never have a gradient
+        weights: Parameters = {name: p.detach().clone() for name, p in theta.items()}
+        grams = loss.style_grams(style.to(device))
     norms = norm_parameters(weights)
     moving = norms if config.parameters == "norm" else weights
     for p in moving.values():
@@ -108,13 +110,15 @@ def adapt_parameters(
     # a short memory of squared gradients: with the usual 0.999 the first, large ones would brake all hundred steps
     optimizer = torch.optim.Adam(groups, lr=config.learning_rate, betas=(0.9, 0.99))
     crop = CropConfig(config.size, min_scale=0.5)
-    grams = loss.style_grams(style.to(device))
     for index in range(config.steps + 1):
         rng = np.random.default_rng((config.seed, index))
-        batch = random_crops(contents, config.batch, crop, rng).to(device)
-        with torch.set_grad_enabled(index < config.steps):
+        with torch.inference_mode(False), torch.set_grad_enabled(index < config.steps):
+            batch = random_crops(contents, config.batch, crop, rng).to(device)
             images = transform(network, weights, batch, loss.features.dtype)
             terms = loss(images, loss.targets(batch, grams))
+            # the logarithm, as in meta-training: steps do not shrink as the loss falls
+            objective = terms[0].log().mean()
+            snapshot = {name: p.detach().clone() if name in moving else p.detach() for name, p in weights.items()}
         total, content, style_term = (float(t.detach().mean()) for t in terms)
         if not math.isfinite(total):
             raise AdaptationError(
@@ -122,12 +126,10 @@ def adapt_parameters(
                 f"style_weight {config.weights.style_weight:g}, learning_rate {config.learning_rate:g}, "
                 f"norm_learning_rate {config.norm_learning_rate:g}); lower one of them."
             )
-        snapshot = {name: p.detach().clone() if name in moving else p for name, p in weights.items()}
         yield AdaptationStep(index, total, content, style_term, snapshot)
         if index == config.steps:
             return
-        # the logarithm, as in meta-training: steps do not shrink as the loss falls
-        gradients = torch.autograd.grad(terms[0].log().mean(), list(moving.values()))
+        gradients = torch.autograd.grad(objective, list(moving.values()))
         for p, gradient in zip(moving.values(), gradients, strict=True):
             p.grad = gradient
         for group in optimizer.param_groups:

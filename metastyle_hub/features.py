@@ -172,6 +172,11 @@ def load_features(
     """
     if name not in SPECS:
         raise FeaturesError(f"Unknown feature network {name!r}; choose one of {', '.join(SPECS)}.")
+    with torch.inference_mode(False):  # made in a caller's inference mode, it could never be differentiated through
+        return _load_features(name, file).to(device=device, dtype=dtype)
+
+
+def _load_features(name: str, file: str | os.PathLike[str] | None) -> FeatureNetwork:
     network = FeatureNetwork(SPECS[name], name)
     if file is None and name == "vgg19_oxford":
         raise FeaturesError("vgg19_oxford has no download of its own; name the file of its weights, or use 'vgg19'.")
@@ -181,9 +186,9 @@ def load_features(
         state = {key: value.float() for key, value in load_file(file).items()}
         network.load_state_dict(state, strict=True)
     except Exception as error:
-        reason = str(error).splitlines()[0]
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise FeaturesError(f"{file} does not hold the weights of {name}: {reason}") from error
-    return network.to(device=device, dtype=dtype)
+    return network
 
 
 def _torchvision_slice(name: str, network: FeatureNetwork) -> Path:
@@ -197,7 +202,7 @@ def _torchvision_slice(name: str, network: FeatureNetwork) -> Path:
     try:
         full = weights.get_state_dict(progress=True, check_hash=True)
     except Exception as error:  # offline, a proxy, a broken download: all end the same way for the user
-        reason = str(error).splitlines()[0]
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise FeaturesError(
             f"The weights of {name} could not be downloaded ({reason}); features='compact' is in the package."
         ) from error

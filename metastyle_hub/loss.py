@@ -30,10 +30,12 @@ __all__ = [
     "LossWeights",
     "PerceptualLoss",
     "Targets",
+    "ToneFit",
     "coarse_tones",
     "content_loss",
     "gram_matrix",
     "style_loss",
+    "tone_fit",
     "tone_loss",
     "total_variation",
 ]
@@ -82,21 +84,32 @@ def total_variation(images: Tensor) -> Tensor:
     return down + right
 
 
-def tone_loss(images: Tensor, tones: Tensor) -> Tensor:
-    """The share of the pictures' coarse tones that is no function of the photo's: (B, 3, H, W) -> (B,) in [0, 1].
+@dataclass(frozen=True)
+class ToneFit:
+    """The least-squares fit of any picture's coarse tones by 1, r, g, b, r^2, g^2, b^2 of a photo's, N of them."""
+
+    basis: Tensor  # (B, N, 7)
+    solve: Tensor  # (B, 7, N): coefficients = solve @ tones
+
+
+@torch.no_grad()
+def tone_fit(contents: Tensor) -> ToneFit:
+    """The fit to photos (B, 3, H, W). It depends on them alone, so it is made once and carries no graph."""
+    x = coarse_tones(contents).flatten(2).mT  # (B, N, 3)
+    x = torch.cat([torch.ones_like(x[..., :1]), x, x.square()], 2)  # (B, N, 7)
+    host = x.cpu()  # systems of seven unknowns: no work for an accelerator, and some have no solver
+    ridge = 1e-3 * x.shape[1] * torch.eye(7, dtype=x.dtype)  # grey photos are degenerate
+    return ToneFit(x, torch.linalg.solve(host.mT @ host + ridge, host.mT).to(x.device))
+
+
+def tone_loss(images: Tensor, fit: ToneFit) -> Tensor:
+    """The share of the pictures' coarse tones that is no function of the photo's: (B, 3, H, W) -> (B,), 0 to 1.
 
     Args:
-        tones: the photo's tones, `coarse_tones(contents)`: (B, 3, H/16, W/16).
-
-    The function is the least-squares fit of every channel by 1, r, g, b, r^2, g^2, b^2 of the photo, whose
-    projection depends on the photo alone, so that the loss is differentiable as often as one likes.
+        fit: of the photos, `tone_fit(contents)`.
     """
-    x = tones.flatten(2).transpose(1, 2)  # (B, N, 3)
-    x = torch.cat([torch.ones_like(x[..., :1]), x, x.square()], 2)  # (B, N, 7)
-    y = coarse_tones(images).flatten(2).transpose(1, 2)  # (B, N, 3)
-    ridge = 1e-3 * x.shape[1] * torch.eye(x.shape[2], dtype=x.dtype, device=x.device)  # grey photos are degenerate
-    fit = x @ torch.linalg.solve(x.transpose(1, 2) @ x + ridge, x.transpose(1, 2) @ y)  # (B, N, 3)
-    missed = (y - fit).square().flatten(1).mean(1)
+    y = coarse_tones(images).flatten(2).mT  # (B, N, 3)
+    missed = (y - fit.basis @ (fit.solve @ y)).square().flatten(1).mean(1)
     return missed / ((y - y.mean(1, keepdim=True)).square().flatten(1).mean(1) + 1e-3)
 
 
@@ -125,7 +138,7 @@ class Targets:
 
     content: Tensor  # (B, C, H, W) at the content tap
     grams: tuple[Tensor, ...]  # (1 or B, C_i, C_i) at the style taps
-    tones: Tensor  # (B, 3, H/16, W/16)
+    tones: ToneFit
 
 
 class PerceptualLoss:
@@ -149,7 +162,7 @@ class PerceptualLoss:
     def targets(self, contents: Tensor, grams: Sequence[Tensor]) -> Targets:
         """The targets of contents (B, 3, H, W) in the style of `grams`."""
         tap = self.features.spec.content_tap
-        return Targets(self.features(contents, (tap,))[tap], tuple(grams), coarse_tones(contents))
+        return Targets(self.features(contents, (tap,))[tap], tuple(grams), tone_fit(contents))
 
     def __call__(self, images: Tensor, targets: Targets) -> tuple[Tensor, Tensor, Tensor]:
         """Total, content and style loss of every picture: (B, 3, H, W) -> three of (B,). Differentiable, twice."""

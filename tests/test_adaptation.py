@@ -13,6 +13,7 @@ import torch
 from metastyle_hub.adaptation import AdaptationConfig, AdaptationError, AdaptationStep, adapt_parameters
 from metastyle_hub.data import TensorPool
 from metastyle_hub.errors import MetaStyleError
+from metastyle_hub.features import load_features
 from metastyle_hub.loss import LossWeights, PerceptualLoss
 from metastyle_hub.network import ImageTransformationNetwork, Parameters, is_norm_parameter, transform
 
@@ -100,15 +101,35 @@ def test_there_is_one_yield_more_than_steps_and_the_first_is_the_base():
     assert not any(tiny.same(a.parameters, b.parameters) for a, b in itertools.pairwise(steps))
 
 
-def test_steps_are_the_caller_s_to_keep():
-    steps = adapt()
-    assert not any(p.requires_grad for s in steps for p in s.parameters.values())
-    losses = [s.loss for s in steps]
-    with torch.no_grad():
-        for s in steps[:3]:
-            for p in s.parameters.values():
-                p.zero_()
-    assert [s.loss for s in adapt()] == losses
+def test_what_a_step_hands_out_is_no_longer_the_run_s():
+    losses = [s.loss for s in adapt()]
+    contents = TensorPool([tiny.tensor(tiny.photo(80, 72, seed=i))[0] for i in range(4)])
+    loss = PerceptualLoss(tiny.features(), CONFIG.weights)
+    seen = []
+    steps = adapt_parameters(NETWORK, tiny.parameters(), tiny.tensor(tiny.painting(64, 64)), contents, loss, CONFIG)
+    for step in steps:
+        assert not any(p.requires_grad for p in step.parameters.values())
+        for p in step.parameters.values():  # while the run waits
+            p.zero_()
+        seen.append(step.loss)
+    assert seen == losses
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_a_caller_who_turned_gradients_off_gets_the_same_style(context):
+    contents = TensorPool([tiny.tensor(tiny.photo(80, 72, seed=i))[0] for i in range(2)])
+
+    def last() -> AdaptationStep:
+        loss = PerceptualLoss(load_features("compact"), CONFIG.weights)
+        style = tiny.tensor(tiny.painting(64, 64))
+        return list(adapt_parameters(NETWORK, tiny.parameters(), style, contents, loss, replace(CONFIG, steps=2)))[-1]
+
+    usual = last()
+    with context():
+        inside = last()
+        assert not torch.is_grad_enabled()
+    assert tiny.same(inside.parameters, usual.parameters)
+    inside.parameters["out.bias"].requires_grad_()  # an inference tensor would refuse for ever
 
 
 def test_stopped_early_it_leaves_a_usable_style():

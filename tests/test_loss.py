@@ -7,10 +7,10 @@ import torch
 from metastyle_hub.loss import (
     LossWeights,
     PerceptualLoss,
-    coarse_tones,
     content_loss,
     gram_matrix,
     style_loss,
+    tone_fit,
     tone_loss,
     total_variation,
 )
@@ -113,7 +113,7 @@ def test_the_total_is_the_weighted_sum_of_its_terms():
     loss, c, x = perceptual(weights), tiny.photos(2, dtype=torch.float64), tiny.photos(2, seed=9, dtype=torch.float64)
     total, content, style = loss(x, loss.targets(c, loss.style_grams(c[:1])))
     assert float(content.min()) > 0 and float(style.max()) > 0
-    tone = tone_loss(x, coarse_tones(c))
+    tone = tone_loss(x, tone_fit(c))
     torch.testing.assert_close(total, 2 * content + 30 * style + 7 * total_variation(x) + 5 * tone)
 
 
@@ -124,8 +124,8 @@ def test_any_palette_costs_no_tone_but_a_blob_does():
     blob = repainted.clone()
     blob[..., 32:80, 48:96] = torch.tensor([1.0, 0.0, 0.0], dtype=photo.dtype)[:, None, None]
     strokes = repainted + 0.2 * torch.tensor([1.0, -1.0], dtype=photo.dtype).repeat(64)  # finer than a tone
-    tones = coarse_tones(photo)
-    plain, spoilt, stroked = (float(tone_loss(x, tones)) for x in (repainted, blob, strokes))
+    fit = tone_fit(photo)
+    plain, spoilt, stroked = (float(tone_loss(x, fit)) for x in (repainted, blob, strokes))
     assert plain < 0.05
     assert spoilt > plain + 0.1
     assert stroked == pytest.approx(plain, abs=1e-6)
@@ -133,9 +133,9 @@ def test_any_palette_costs_no_tone_but_a_blob_does():
 
 def test_tone_is_between_0_and_1_and_flat_pictures_are_finite():
     photo, other = tiny.photos(2, 64), tiny.photos(2, 64, seed=7)
-    for tones in (coarse_tones(photo), torch.full((2, 3, 4, 4), 0.5)):
+    for fit in (tone_fit(photo), tone_fit(torch.full_like(photo, 0.5))):
         for x in (other, torch.full_like(other, 0.3)):
-            assert bool(((tone_loss(x, tones) >= 0) & (tone_loss(x, tones) <= 1)).all())
+            assert bool(((tone_loss(x, fit) >= 0) & (tone_loss(x, fit) <= 1)).all())
 
 
 def test_its_gradient_is_that_of_finite_differences():
