@@ -7,30 +7,42 @@ For pairs of contents and styles, the judge's loss along four ways to the same p
     gatys     the pixels themselves, optimised (Gatys et al. 2016)               (every pair anew)
     photo     the photo as it is
 
-Work is cut into units of one method and one style; finished units are kept in a JSON-lines file and not done
-again. Means over pairs are geometric, since losses of styles differ by factors, with 95% intervals over pairs.
+Work is cut into units of one method and one style. A finished unit is a line of `measurements.jsonl`, under a key
+made from all that decides its figures: settings, parameters, features and pictures. So an interrupted evaluation
+goes on where it was, and one with another base or other settings measures anew. What the key cannot see is a change
+of this library's code: after one, take another folder. `summaries.py` makes tables of the measurements.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
-from metastyle_hub.adaptation import AdaptationConfig, adapt_parameters
-from metastyle_hub.data import ImagePool
+from metastyle_hub.adaptation import AdaptationConfig, AdaptationStep, adapt_parameters
+from metastyle_hub.artifacts import fingerprint
+from metastyle_hub.data import FolderPool, ImagePool
+from metastyle_hub.features import load_features
 from metastyle_hub.gatys import GatysConfig, optimize_pixels
-from metastyle_hub.loss import PerceptualLoss
+from metastyle_hub.images import load_image, save_image, to_pil
+from metastyle_hub.loss import LossWeights, PerceptualLoss
 from metastyle_hub.network import ImageTransformationNetwork, NetworkConfig, Parameters, transform
+from metastyle_hub.sheets import contact_sheet
+from metastyle_hub.version import __version__
 
-__all__ = ["Evaluation", "Measurement", "Method", "Summary", "as_markdown", "psnr", "summarize"]
+__all__ = ["Evaluation", "Measurement", "Method", "load_judge", "spread_pairs"]
 
 log = logging.getLogger(__name__)
 
@@ -60,9 +72,35 @@ class Method:
     gatys: GatysConfig = field(default_factory=GatysConfig)
 
 
+def load_judge(file: Path | None = None, device: torch.device | str = "cpu") -> PerceptualLoss:
+    """The measure of docs/quality.md, whatever the loss of training becomes: content + 10 style of VGG-19.
+
+    Args:
+        file: the Oxford weights up to relu3_4 as safetensors; None for torchvision's, downloaded on first use.
+    """
+    features = load_features("vgg19_oxford" if file else "vgg19", file=file, device=device)
+    return PerceptualLoss(features, LossWeights(content_weight=1, style_weight=10, tone_weight=0, tv_weight=0))
+
+
+def spread_pairs(styles: int, contents: int, count: int, each: int) -> list[tuple[int, int]]:
+    """`count` of so many styles, spread evenly, with `each` different contents: (style, content) pairs.
+
+    >>> spread_pairs(styles=48, contents=64, count=2, each=2)
+    [(0, 0), (0, 7), (47, 14), (47, 21)]
+    """
+    count, each = min(count, styles), min(each, contents)
+    stride = next(s for s in range(7, contents + 8) if math.gcd(s, contents) == 1)  # passes every content once
+    chosen = [round(i * (styles - 1) / max(1, count - 1)) for i in range(count)]
+    return [(s, (i * each + k) * stride % contents) for i, s in enumerate(chosen) for k in range(each)]
+
+
 @dataclass
 class Evaluation:
-    """All that an evaluation needs; `run` yields measurements as they are made and appends them to `file`."""
+    """All that an evaluation needs; `run` yields measurements as they are made and keeps them in `folder`.
+
+    >>> evaluation = Evaluation(load_judge(), contents, styles, pairs, base.parameters, content_pool(), loss)
+    >>> rows = [row for unit in evaluation.run([Method("base", "base", (0, 20, 100))]) for row in unit]
+    """
 
     judge: PerceptualLoss
     contents: Tensor  # (C, 3, H, W), the pictures that are judged, never learned on
@@ -71,44 +109,123 @@ class Evaluation:
     theta: Parameters
     pool: ImagePool  # what adaptation learns on
     loss: PerceptualLoss  # what adaptation learns with
-    file: Path | None = None
+    folder: Path | None = None  # of the measurements and of the pictures that are kept
     network: NetworkConfig = field(default_factory=NetworkConfig)
+    shown: Sequence[tuple[int, int]] = ()  # the pairs whose pictures are kept, for `sheet`
+    _warm: bool = field(default=False, init=False, repr=False)
 
     def run(self, methods: Sequence[Method]) -> Iterator[list[Measurement]]:
-        """One list of measurements per unit (method, style), finished ones first read from `file`."""
+        """One list of measurements per unit (method, style), finished ones first read from `folder`."""
         done = self._finished()
-        styles = sorted({s for s, _ in self.pairs})
         for method in methods:
-            for style in styles:
-                if (method.name, style) in done:
-                    yield done[method.name, style]
-                    continue
-                rows = list(self._unit(method, style))
-                if self.file:
-                    with self.file.open("a") as f:
-                        f.write(json.dumps([asdict(row) for row in rows]) + "\n")
-                yield rows
+            for style in self._styles:
+                key = self._key(method, style)
+                if key not in done:
+                    done[key] = list(self._unit(method, style))
+                    self._append(key, done[key])
+                # the name is no part of the key: two names for the same settings are one measurement
+                yield [replace(row, method=method.name) for row in done[key]]
+
+    def measured(self, methods: Sequence[Method]) -> list[Measurement]:
+        """The measurements of those methods that have been measured to the end, without measuring anything."""
+        done = self._finished()
+        whole = [m for m in methods if all(self._key(m, style) in done for style in self._styles)]
+        return [replace(r, method=m.name) for m in whole for s in self._styles for r in done[self._key(m, s)]]
 
     def units(self, methods: Sequence[Method]) -> int:
         """How many lists `run` yields."""
-        return len(methods) * len({s for s, _ in self.pairs})
+        return len(methods) * len(self._styles)
 
-    def _finished(self) -> dict[tuple[str, int], list[Measurement]]:
-        done: dict[tuple[str, int], list[Measurement]] = {}
-        if self.file and self.file.exists():
-            for line in self.file.read_text().splitlines():
+    def sheet(self, columns: Sequence[tuple[Method, int]], tile: int = 192) -> Image.Image:
+        """The pairs in `shown`, a row each: photo, style, and what methods made at steps; else a hole."""
+        rows: list[list[Image.Image | Tensor | None]] = []
+        for style, content in self.shown:
+            made = [self._picture(method, style, content, step) for method, step in columns]
+            kept = [load_image(file) if file and file.exists() else None for file in made]
+            rows.append([self.contents[content].cpu(), self.styles[style].cpu(), *kept])
+        captions = [f"{method.name} {step}" for method, step in columns]
+        return contact_sheet(rows, ["photo", "style", *captions], tile=tile)
+
+    @property
+    def _styles(self) -> list[int]:
+        return sorted({style for style, _ in self.pairs})
+
+    def _chosen(self, style: int) -> list[int]:
+        return [c for s, c in self.pairs if s == style]
+
+    # ---- what has been measured
+
+    def _key(self, method: Method, style: int) -> str:
+        chosen = self._chosen(style)
+        parts: dict[str, Any] = {
+            "version": __version__,
+            "device": self.contents.device.type,
+            "kind": method.kind,
+            "marks": method.marks,
+            "style": (style, self._style_digests[style]),
+            "contents": [(c, self._content_digests[c]) for c in chosen],
+            "judge": self._judge_key,
+        }
+        if method.kind == "gatys":
+            parts["gatys"] = asdict(method.gatys)
+        elif method.kind != "photo":
+            parts |= {"adaptation": method.adaptation.to_dict(), "learning": self._learning_key}
+            parts["theta"] = self._theta_key if method.kind == "base" else None
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+    @cached_property
+    def _theta_key(self) -> str:
+        return fingerprint(self.theta)
+
+    @cached_property
+    def _style_digests(self) -> list[str]:
+        return [_digest(picture) for picture in self.styles]
+
+    @cached_property
+    def _content_digests(self) -> list[str]:
+        return [_digest(picture) for picture in self.contents]
+
+    @cached_property
+    def _judge_key(self) -> object:
+        return _loss_key(self.judge)
+
+    @cached_property
+    def _learning_key(self) -> object:
+        return _loss_key(self.loss), _pool_key(self.pool), self.network.to_dict()
+
+    def _finished(self) -> dict[str, list[Measurement]]:
+        done: dict[str, list[Measurement]] = {}
+        if self._file and self._file.exists():
+            for number, line in enumerate(self._file.read_text().splitlines(), 1):
                 try:
-                    rows = [Measurement(**row) for row in json.loads(line)]
-                except ValueError:  # the line that a killed run was writing
-                    log.warning("ignoring a broken line of %s", self.file)
-                    continue
-                done[rows[0].method, rows[0].style] = rows
+                    unit = json.loads(line)
+                    done[unit["key"]] = [Measurement(**row) for row in unit["rows"]]
+                except (ValueError, TypeError, KeyError):  # the line that a killed run was writing, or no key
+                    log.warning("ignoring line %d of %s, which is broken or has no key", number, self._file)
         return done
 
+    def _append(self, key: str, rows: list[Measurement]) -> None:
+        if self._file is None:
+            return
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        half = self._file.exists() and self._file.read_bytes()[-1:] not in (b"", b"\n")
+        with self._file.open("a") as f:
+            # after half a line a line of its own, or both would be lost
+            f.write("\n" * half + json.dumps({"key": key, "rows": [asdict(row) for row in rows]}) + "\n")
+
+    @property
+    def _file(self) -> Path | None:
+        return self.folder / "measurements.jsonl" if self.folder else None
+
+    def _picture(self, method: Method, style: int, content: int, step: int) -> Path | None:
+        return self.folder and self.folder / "pictures" / self._key(method, style) / f"{content:04d}_{step:04d}.png"
+
+    # ---- measuring
+
     def _unit(self, method: Method, style: int) -> Iterator[Measurement]:
-        chosen = [c for s, c in self.pairs if s == style]
+        chosen = self._chosen(style)
         if method.kind == "photo":
-            yield from self._judge(method, style, chosen, 0, 0.0, self.contents[chosen])
+            yield from self._judged(method, style, chosen, 0, 0.0, self.contents[chosen])
         elif method.kind == "gatys":
             for c in chosen:
                 started, judging = time.perf_counter(), 0.0
@@ -118,7 +235,7 @@ class Evaluation:
                 for step in steps:
                     if step.index in method.marks:
                         seconds = time.perf_counter() - started - judging
-                        yield from self._judge(method, style, [c], step.index, seconds, step.images)
+                        yield from self._judged(method, style, [c], step.index, seconds, step.images)
                         judging = time.perf_counter() - started - seconds
         else:
             yield from self._network_unit(method, style, chosen)
@@ -129,90 +246,55 @@ class Evaluation:
         # the rival is the paper's network, without what this project adds to it
         own = method.kind == "base"
         network = ImageTransformationNetwork(self.network if own else replace(self.network, photo_channels=False))
+        network.to(self.contents.device)
         theta = self.theta if own else network.parameters_dict()
+
+        def steps() -> Iterator[AdaptationStep]:
+            return adapt_parameters(
+                network, theta, self.styles[style : style + 1], self.pool, self.loss, method.adaptation
+            )
+
+        if not self._warm:  # the first step of a process takes several times as long as others
+            list(islice(steps(), 2))
+            self._warm = True
         spent, started = 0.0, time.perf_counter()
-        for step in adapt_parameters(
-            network, theta, self.styles[style : style + 1], self.pool, self.loss, method.adaptation
-        ):
+        for step in steps():
             if step.index in method.marks:
                 spent += time.perf_counter() - started
                 with torch.no_grad():
-                    pictures = transform(network, step.parameters, self.contents[chosen])
-                yield from self._judge(method, style, chosen, step.index, spent, pictures)
+                    pictures = torch.cat([transform(network, step.parameters, self.contents[[c]]) for c in chosen])
+                yield from self._judged(method, style, chosen, step.index, spent, pictures)
                 started = time.perf_counter()
 
     @torch.no_grad()
-    def _judge(
+    def _judged(
         self, method: Method, style: int, chosen: list[int], step: int, seconds: float, pictures: Tensor
     ) -> Iterator[Measurement]:
         grams = self.judge.style_grams(self.styles[style : style + 1])
         for picture, c in zip(pictures, chosen, strict=True):
+            if (style, c) in self.shown and (file := self._picture(method, style, c, step)):
+                save_image(to_pil(picture), file)
             terms = self.judge(picture[None], self.judge.targets(self.contents[c : c + 1], grams))
             total, content, style_term = (float(t) for t in terms)
             yield Measurement(method.name, style, c, step, seconds, total, content, style_term)
 
 
-@dataclass(frozen=True)
-class Summary:
-    """Geometric means over pairs of one method at one step."""
-
-    method: str
-    step: int
-    pairs: int
-    total: float
-    low: float  # 95% interval of the total's mean
-    high: float
-    content: float
-    style: float
-    seconds: float  # arithmetic mean
+def _digest(picture: Tensor) -> str:
+    values = (picture.detach().cpu() * 255).round().to(torch.uint8).contiguous()
+    return hashlib.sha256(repr(tuple(values.shape)).encode() + values.numpy().tobytes()).hexdigest()[:16]
 
 
-def summarize(rows: Sequence[Measurement]) -> list[Summary]:
-    """The measurements by method and step, in the order in which they first appear."""
-    groups: dict[tuple[str, int], list[Measurement]] = {}
-    for row in rows:
-        groups.setdefault((row.method, row.step), []).append(row)
-    result = []
-    for (method, step), group in groups.items():
-        logs = [math.log(r.total) for r in group]
-        mean = sum(logs) / len(logs)
-        deviation = math.sqrt(sum((x - mean) ** 2 for x in logs) / max(1, len(logs) - 1))
-        half = 1.96 * deviation / math.sqrt(len(logs))
-        result.append(
-            Summary(
-                method=method,
-                step=step,
-                pairs=len(group),
-                total=math.exp(mean),
-                low=math.exp(mean - half),
-                high=math.exp(mean + half),
-                content=_geometric([r.content_loss for r in group]),
-                style=_geometric([r.style_loss for r in group]),
-                seconds=sum(r.seconds for r in group) / len(group),
-            )
-        )
-    return result
+def _loss_key(loss: PerceptualLoss) -> dict[str, Any]:
+    features = loss.features
+    return {
+        "weights": loss.weights.to_dict(),
+        "spec": asdict(features.spec),
+        "features": fingerprint(features.state_dict()),
+        "dtype": str(features.dtype),
+    }
 
 
-def _geometric(values: Sequence[float]) -> float:
-    return math.exp(sum(math.log(max(v, 1e-12)) for v in values) / len(values))
-
-
-def psnr(images: Tensor, reference: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in decibels, per picture: (B, 3, H, W) twice in [0, 1] -> (B,)."""
-    error = (images - reference).square().flatten(1).mean(1)
-    return -10 * torch.log10(error.clamp_min(1e-10))
-
-
-def as_markdown(summaries: Sequence[Summary]) -> str:
-    """A table for people."""
-    lines = [
-        "| method | step | total (95%) | content | style | seconds | pairs |",
-        "| --- | ---: | --- | ---: | ---: | ---: | ---: |",
-    ]
-    lines += [
-        f"| {s.method} | {s.step} | {s.total:.3f} ({s.low:.3f} to {s.high:.3f}) | {s.content:.3f} | {s.style:.4f} "
-        f"| {s.seconds:.1f} | {s.pairs} |"
-        for s in summaries
-    ]
-    return "\n".join(lines) + "\n"
+def _pool_key(pool: ImagePool) -> list[Any]:
+    if isinstance(pool, FolderPool):  # which may hold thousands: their names and sizes will do
+        return [(path.name, path.stat().st_size) for path in pool.paths]
+    return [_digest(pool[i]) for i in range(len(pool))]

@@ -1,9 +1,20 @@
 """Measures a base against its rivals, by the eyes of a judge: see metastyle_hub/evaluation.py.
 
     python scripts/evaluate.py --photos DIR --artworks DIR --judge vgg19_relu3_4.safetensors --out runs/evaluation
+    python scripts/evaluate.py ... --bars                 # the bars and tables of what is measured; measures nothing
 
-Without --judge the judge is torchvision's VGG-19 (downloaded on first use). Writes measurements.jsonl (an interrupted
-run goes on from it), summary.json, table.md and step0.json (fidelity of the unadapted output).
+Without --judge the judge is torchvision's VGG-19 (downloaded on first use). Interrupt it whenever you like: the same
+command goes on. In the folder `--out`:
+
+    measurements.jsonl   every figure, under a key of base, settings and pictures
+    summary.json         geometric means with 95% intervals        table.md   the same for people
+    bars.json, bars.md   each bar: its figure, reached or not
+    step0.json           fidelity of the unadapted output
+    losses.svg, .png     loss against steps and seconds (needs the extra `evaluation`)
+    sheet.png            photo, style and what the methods made of them; it shows the pictures that were given
+
+The methods: photo; base (the default settings), base_norm, base_all, base_200 (200 steps); scratch (the paper's network
+from a random start), scratch_short (in as many steps as base); gatys_adam, gatys_lbfgs.
 """
 
 from __future__ import annotations
@@ -17,38 +28,72 @@ import torch
 from tqdm import tqdm
 
 from metastyle_hub.adaptation import AdaptationConfig
+from metastyle_hub.bars import bars, bars_as_markdown
 from metastyle_hub.contents import content_pool
 from metastyle_hub.data import FolderPool, center_crops
-from metastyle_hub.devices import training_dtype
-from metastyle_hub.evaluation import Evaluation, Measurement, Method, as_markdown, psnr, summarize
+from metastyle_hub.devices import resolve_device, training_dtype
+from metastyle_hub.errors import MetaStyleError
+from metastyle_hub.evaluation import Evaluation, Method, load_judge, spread_pairs
 from metastyle_hub.features import load_features
+from metastyle_hub.fidelity import Fidelity, fidelity
 from metastyle_hub.gatys import GatysConfig
+from metastyle_hub.images import save_image
 from metastyle_hub.loss import LossWeights, PerceptualLoss
 from metastyle_hub.model import MetaStyle
-from metastyle_hub.network import ImageTransformationNetwork, transform
+from metastyle_hub.network import ImageTransformationNetwork
+from metastyle_hub.plots import plot_losses
 from metastyle_hub.settings import add_arguments, from_arguments
+from metastyle_hub.summaries import as_markdown, summarize
 
-STEPS = (0, 1, 5, 10, 20, 50, 100, 200)
-ITERATIONS = (10, 20, 25, 50, 100, 200, 500)
+STEPS = (0, 1, 5, 10, 20, 50, 100, 200, 500, 1000)
+ITERATIONS = (1, 5, 10, 20, 25, 50, 100, 200, 500)
+SHEET = (("base", 0), ("base", 20), ("base", 100), ("scratch", -1), ("gatys_adam", 25), ("gatys_adam", 100))  # -1: last
 
 
 def methods(adaptation: AdaptationConfig, gatys: int, scratch: int) -> dict[str, Method]:
     """Every method by the name that --methods takes."""
-    up_to = tuple(m for m in STEPS if m <= adaptation.steps)
-    long = tuple(m for m in (20, 50, 100, 200, 500, 1000, 2000) if m <= scratch)
-    marks = tuple(m for m in ITERATIONS if m <= gatys)
+
+    def network(name: str, kind: str, config: AdaptationConfig) -> Method:
+        return Method(name, kind, tuple(sorted({m for m in STEPS if m <= config.steps} | {config.steps})), config)
+
+    def pixels(name: str, optimizer: str) -> Method:
+        marks = tuple(sorted({m for m in ITERATIONS if m <= gatys} | {gatys}))
+        return Method(name, "gatys", marks, gatys=GatysConfig(optimizer, iterations=gatys))
+
     found = [
         Method("photo", "photo", (0,)),
-        Method("base", "base", up_to, replace(adaptation)),
-        Method("base_norm", "base", up_to, replace(adaptation, parameters="norm")),
-        Method("scratch", "scratch", long, replace(adaptation, parameters="all", steps=scratch)),
-        Method("gatys_adam", "gatys", marks, gatys=GatysConfig("adam", iterations=gatys)),
-        Method("gatys_lbfgs", "gatys", marks, gatys=GatysConfig("lbfgs", iterations=gatys)),
+        network("base", "base", adaptation),
+        network("base_norm", "base", replace(adaptation, parameters="norm")),
+        network("base_all", "base", replace(adaptation, parameters="all")),
+        network("base_200", "base", replace(adaptation, steps=200)),
+        network("scratch", "scratch", replace(adaptation, parameters="all", steps=scratch)),
+        network("scratch_short", "scratch", replace(adaptation, parameters="all")),
+        pixels("gatys_adam", "adam"),
+        pixels("gatys_lbfgs", "lbfgs"),
     ]
     return {m.name: m for m in found}
 
 
-def main() -> None:
+def measure_step0(base: MetaStyle, contents: torch.Tensor, file: Path) -> Fidelity:
+    """The fidelity of the base, read from `file` if that is of this base and as many photos."""
+    if file.exists():
+        known = json.loads(file.read_text())
+        if known.pop("base", None) == base.fingerprint and known.get("photos") == len(contents):
+            return Fidelity(**known)
+    network = ImageTransformationNetwork(base.config.architecture).to(contents.device)
+    found = fidelity(network, base.parameters, contents)
+    write_json(file, asdict(found) | {"base": base.fingerprint})
+    return found
+
+
+def write_json(file: Path, value: object) -> None:
+    """Written aside and renamed, so that a killed run leaves no half a file."""
+    aside = file.with_suffix(".tmp")
+    aside.write_text(json.dumps(value, indent=2) + "\n")
+    aside.replace(file)
+
+
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", required=True, help="folder of contents to judge on")
     parser.add_argument("--artworks", required=True, help="folder of styles")
@@ -57,51 +102,75 @@ def main() -> None:
     parser.add_argument("--features-file", type=Path, help="weights of the feature network adaptation learns with")
     parser.add_argument("--contents", help="what adaptation learns on (default: the built-in pictures)")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--methods", nargs="+", default=["photo", "base", "scratch", "gatys_adam"])
+    parser.add_argument("--device", default="cpu", help="cpu, cuda ... or auto (default cpu)")
+    parser.add_argument("--methods", nargs="+", default=["photo", "base", "base_all", "gatys_adam", "scratch"])
+    parser.add_argument("--bars", action="store_true", help="measure nothing, report what has been measured")
+    parser.add_argument("--benchmark", type=Path, help="JSON of scripts/benchmark.py, for the bars of time")
     parser.add_argument("--count", type=int, nargs=2, default=(10, 4), metavar="N", help="styles, and contents of each")
     parser.add_argument("--pixels", type=int, default=256, help="side of the crops that are judged")
     parser.add_argument("--gatys-iterations", type=int, default=100)
     parser.add_argument("--scratch-steps", type=int, default=1000)
+    parser.add_argument("--rows", type=int, default=6, help="pairs on the contact sheet, one of each style")
     add_arguments(parser.add_argument_group("adaptation"), AdaptationConfig)
     add_arguments(parser.add_argument_group("weights of the loss"), LossWeights)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
+    try:
+        config = from_arguments(AdaptationConfig, args, weights=from_arguments(LossWeights, args))
+        table = methods(config, args.gatys_iterations, args.scratch_steps)
+        if unknown := set(args.methods) - table.keys():
+            raise ValueError(f"unknown method {sorted(unknown)[0]!r}; choose from {', '.join(table)}.")
+        evaluate(args, config, table)
+    except (MetaStyleError, ValueError) as error:
+        parser.error(str(error))
+
+
+def evaluate(args: argparse.Namespace, config: AdaptationConfig, table: dict[str, Method]) -> None:
+    """Measure, and write every file."""
     args.out.mkdir(parents=True, exist_ok=True)
-    config = from_arguments(AdaptationConfig, args, weights=from_arguments(LossWeights, args))
-    judged = LossWeights(content_weight=1, style_weight=10, tone_weight=0)  # the measure, whatever the loss becomes
-    judge = PerceptualLoss(load_features("vgg19_oxford" if args.judge else "vgg19", file=args.judge), judged)
-    base = MetaStyle.from_pretrained(args.base)
-    dtype = training_dtype(torch.device("cpu")) if config.precision == "auto" else getattr(torch, config.precision)
-    loss = PerceptualLoss(load_features(config.features, file=args.features_file, dtype=dtype), config.weights)
-    contents, styles = (center_crops(FolderPool(f), args.pixels) for f in (args.photos, args.artworks))
-    s_count, c_count = min(args.count[0], len(styles)), args.count[1]
-    pairs = [  # styles spread over the folder, and every style with other contents
-        (round(i * (len(styles) - 1) / max(1, s_count - 1)), (i * c_count + k) * 7 % len(contents))
-        for i in range(s_count)
-        for k in range(c_count)
-    ]
+    device = resolve_device(args.device)
+    judge, base = load_judge(args.judge, device), MetaStyle.from_pretrained(args.base, device=device)
+    dtype = training_dtype(device) if config.precision == "auto" else getattr(torch, config.precision)
+    features = load_features(config.features, file=args.features_file, device=device, dtype=dtype)
+    contents, styles = (center_crops(FolderPool(f), args.pixels).to(device) for f in (args.photos, args.artworks))
+    pairs = spread_pairs(len(styles), len(contents), *args.count)
+    # one pair of a style, spread over the styles
+    firsts = [next(p for p in pairs if p[0] == s) for s in sorted({s for s, _ in pairs})]
+    shown = firsts[:: max(1, len(firsts) // max(1, args.rows))][: args.rows]
     evaluation = Evaluation(
-        judge, contents, styles, pairs, base.parameters, content_pool(args.contents), loss,
-        args.out / "measurements.jsonl", base.config.architecture,
+        judge, contents, styles, pairs, base.parameters, content_pool(args.contents),
+        PerceptualLoss(features, config.weights), args.out, base.config.architecture, shown,
     )  # fmt: skip
-    network = ImageTransformationNetwork(base.config.architecture)
-    with torch.no_grad():
-        fidelity = torch.cat([psnr(transform(network, base.parameters, c[None]), c[None]) for c in contents])
-    step0 = {"psnr_mean": float(fidelity.mean()), "psnr_least": float(fidelity.min()), "photos": len(contents)}
-    (args.out / "step0.json").write_text(json.dumps(step0, indent=2))
-    table = methods(config, args.gatys_iterations, args.scratch_steps)
-    chosen = [table[name] for name in args.methods]
-    rows: list[Measurement] = []
-    with tqdm(total=evaluation.units(chosen), unit="style") as bar:
-        for made in evaluation.run(chosen):
-            rows += made
-            last = made[-1]
-            bar.update()
-            bar.set_postfix_str(f"{last.method} step {last.step}: {last.total:.2f}")
+    step0 = measure_step0(base, contents, args.out / "step0.json")
+    if not args.bars:
+        chosen = [table[name] for name in args.methods]
+        with tqdm(total=evaluation.units(chosen), unit="style") as bar:
+            for made in evaluation.run(chosen):
+                last = made[-1]
+                bar.update()
+                bar.set_postfix_str(f"{last.method} step {last.step}: {last.total:.2f}")
+    rows = evaluation.measured(list(table.values()))
     summaries = summarize(rows)
-    (args.out / "summary.json").write_text(json.dumps([asdict(s) for s in summaries], indent=2))
+    speed = {}
+    if args.benchmark:
+        report = json.loads(args.benchmark.read_text())
+        speed = {} if report["quick"] else {name: f["value"] for name, f in report["figures"].items()}
+    found = bars(rows, step0, speed)
+    write_json(args.out / "summary.json", [asdict(s) for s in summaries])
+    write_json(args.out / "bars.json", [asdict(b) for b in found])
     (args.out / "table.md").write_text(as_markdown(summaries))
-    print(f"step 0: {step0}")
+    (args.out / "bars.md").write_text(bars_as_markdown(found))
+    measured = list(dict.fromkeys(s.method for s in summaries))
+    wanted = [(table[name], step if step >= 0 else table[name].marks[-1]) for name, step in SHEET if name in measured]
+    columns = [(method, step) for method, step in wanted if step in method.marks]
+    if shown:
+        save_image(evaluation.sheet(columns), args.out / "sheet.png")
     print(as_markdown(summaries))
+    print(bars_as_markdown(found))
+    lines: dict[tuple[float, ...], str] = {}  # two names of one measurement would be two lines one upon the other
+    for name in measured:
+        lines.setdefault(tuple(s.total for s in summaries if s.method == name), name)
+    drawn = [s for s in summaries if s.method in lines.values()]
+    plot_losses(drawn, args.out / "losses")
 
 
 if __name__ == "__main__":

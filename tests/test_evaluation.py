@@ -1,27 +1,28 @@
-"""Evaluation: the judge's figures are what they claim to be, and an interrupted run goes on where it was."""
+"""Evaluation: the judge's figures are what they claim to be, and are never those of another base or other settings."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import tiny
 import torch
 
 from metastyle_hub.adaptation import AdaptationConfig
-from metastyle_hub.data import TensorPool
-from metastyle_hub.evaluation import Evaluation, Measurement, Method, as_markdown, psnr, summarize
-from metastyle_hub.features import FeatureNetwork, FeatureSpec
+from metastyle_hub.data import FolderPool, TensorPool
+from metastyle_hub.evaluation import Evaluation, Measurement, Method, spread_pairs
+from metastyle_hub.fidelity import fidelity, psnr
 from metastyle_hub.gatys import GatysConfig
+from metastyle_hub.images import save_image
 from metastyle_hub.loss import LossWeights, PerceptualLoss
-from metastyle_hub.network import ImageTransformationNetwork, NetworkConfig
+from metastyle_hub.network import ImageTransformationNetwork
 
-ARCHITECTURE = NetworkConfig(width=4, residual_blocks=1)
 ADAPTATION = AdaptationConfig(steps=3, size=64, batch=1)
+BASE = Method("base", "base", (0, 3), ADAPTATION)
 METHODS = (
     Method("photo", "photo", (0,)),
-    Method("base", "base", (0, 3), ADAPTATION),
+    BASE,
     Method("scratch", "scratch", (0, 3), ADAPTATION),
     Method("gatys", "gatys", (0, 2), gatys=GatysConfig(iterations=2)),
 )
@@ -29,18 +30,32 @@ METHODS = (
 
 @pytest.fixture
 def evaluation(tmp_path: Path) -> Evaluation:
-    torch.manual_seed(0)
-    spec = FeatureSpec(stages=((4, 4), (8, 8)), content_tap="relu2_2", style_taps=("relu1_2", "relu2_2"))
-    loss = PerceptualLoss(FeatureNetwork(spec, "tiny"), LossWeights(tone_weight=0))
-    theta = ImageTransformationNetwork(ARCHITECTURE).parameters_dict()
-    contents, styles = torch.rand(3, 3, 64, 64), torch.rand(2, 3, 64, 64)
-    pairs = [(0, 0), (0, 1), (1, 2)]
-    pool = TensorPool(list(torch.rand(2, 3, 80, 80)))
-    return Evaluation(loss, contents, styles, pairs, theta, pool, loss, tmp_path / "rows.jsonl", ARCHITECTURE)
+    loss = PerceptualLoss(tiny.features(), LossWeights(tone_weight=0))
+    styles = torch.cat([tiny.tensor(tiny.painting(64, 64, i)) for i in range(2)])
+    return Evaluation(
+        judge=loss,
+        contents=tiny.photos(3, 64),
+        styles=styles,
+        pairs=[(0, 0), (0, 1), (1, 2)],
+        theta=tiny.parameters(),
+        pool=TensorPool(list(tiny.photos(2, 80, seed=9))),
+        loss=loss,
+        folder=tmp_path,
+        network=tiny.NETWORK,
+    )
+
+
+def measure(evaluation: Evaluation, *methods: Method) -> list[Measurement]:
+    return [row for unit in evaluation.run(methods) for row in unit]
+
+
+def lines(evaluation: Evaluation) -> list[str]:
+    assert evaluation.folder is not None
+    return (evaluation.folder / "measurements.jsonl").read_text().splitlines(keepends=True)
 
 
 def test_every_pair_is_measured_at_every_mark(evaluation: Evaluation) -> None:
-    rows = [row for unit in evaluation.run(METHODS) for row in unit]
+    rows = measure(evaluation, *METHODS)
     for method in METHODS:
         found = {(r.style, r.content, r.step) for r in rows if r.method == method.name}
         assert found == {(s, c, mark) for s, c in evaluation.pairs for mark in method.marks}
@@ -51,7 +66,7 @@ def test_every_pair_is_measured_at_every_mark(evaluation: Evaluation) -> None:
 
 
 def test_the_photo_has_no_content_loss_and_gatys_starts_from_it(evaluation: Evaluation) -> None:
-    rows = [row for unit in evaluation.run(METHODS) for row in unit]
+    rows = measure(evaluation, *METHODS)
     photo = {(r.style, r.content): r.total for r in rows if r.method == "photo"}
     start = {(r.style, r.content): r.total for r in rows if r.method == "gatys" and r.step == 0}
     assert photo == pytest.approx(start)
@@ -59,25 +74,111 @@ def test_the_photo_has_no_content_loss_and_gatys_starts_from_it(evaluation: Eval
 
 
 def test_an_interrupted_run_goes_on_without_measuring_twice(evaluation: Evaluation) -> None:
-    whole = [row for unit in evaluation.run(METHODS[:3]) for row in unit]
-    assert evaluation.file is not None
-    lines = evaluation.file.read_text().splitlines(keepends=True)
-    evaluation.file.write_text("".join(lines[:3]) + lines[3][: len(lines[3]) // 2])  # killed while writing the fourth
-    again = [row for unit in evaluation.run(METHODS[:3]) for row in unit]
+    whole = measure(evaluation, *METHODS[:3])
+    kept = lines(evaluation)
+    assert evaluation.folder is not None
+    file = evaluation.folder / "measurements.jsonl"
+    file.write_text("".join(kept[:3]) + kept[3][: len(kept[3]) // 2])  # killed while writing the fourth
+    again = measure(evaluation, *METHODS[:3])
     assert [replace(r, seconds=0) for r in again] == [replace(r, seconds=0) for r in whole]
     assert [r.seconds for r in again[:4]] == [r.seconds for r in whole[:4]]  # read back, not measured again
+    # the half line took nothing with it: all six units are read back now
+    assert evaluation.measured(METHODS[:3]) == again and len(lines(evaluation)) == 7
 
 
-def test_means_are_geometric_with_a_symmetric_interval_in_logarithms() -> None:
-    rows = [Measurement("m", 0, i, 5, 1.0, total, 1.0, 1.0) for i, total in enumerate((1.0, 4.0, 16.0))]
-    (summary,) = summarize(rows)
-    assert summary.total == pytest.approx(4.0)
-    assert math.log(summary.high / summary.total) == pytest.approx(math.log(summary.total / summary.low))
-    assert math.log(summary.high / 4) == pytest.approx(1.96 * math.log(4) / math.sqrt(3))
-    assert "| m | 5 | 4.000" in as_markdown([summary])
+def test_another_base_or_other_settings_are_measured_anew(evaluation: Evaluation, tmp_path: Path) -> None:
+    first = measure(evaluation, BASE)
+    assert measure(evaluation, BASE) == first  # nothing changed: read back
+    unlike = [
+        (replace(evaluation, theta=tiny.parameters(seed=1)), BASE),
+        (evaluation, replace(BASE, adaptation=replace(ADAPTATION, norm_learning_rate=0.1))),
+        (evaluation, replace(BASE, marks=(0, 2, 3))),
+        (replace(evaluation, loss=PerceptualLoss(evaluation.loss.features, LossWeights(style_weight=1))), BASE),
+        (replace(evaluation, loss=PerceptualLoss(tiny.features(seed=1), evaluation.loss.weights)), BASE),
+        (replace(evaluation, judge=PerceptualLoss(tiny.features(seed=1), evaluation.loss.weights)), BASE),
+        (replace(evaluation, pool=TensorPool(list(tiny.photos(2, 80, seed=7)))), BASE),
+        (replace(evaluation, contents=evaluation.contents.flip(-1)), BASE),
+        (replace(evaluation, styles=evaluation.styles.flip(0)), BASE),
+        (replace(evaluation, pairs=[(0, 0), (0, 2), (1, 1)]), BASE),
+    ]
+    for i, (other, method) in enumerate(unlike):
+        assert other.measured([method]) == [], i
+    other, method = unlike[0]
+    assert {r.total for r in measure(other, method)}.isdisjoint(r.total for r in first)
+    assert evaluation.measured([BASE]) == first  # and the old ones are still there
+
+
+def test_what_a_method_does_not_look_at_does_not_make_it_anew(evaluation: Evaluation) -> None:
+    pixels = METHODS[3]
+    first = measure(evaluation, pixels)
+    other = replace(evaluation, theta=tiny.parameters(seed=1), pool=TensorPool(list(tiny.photos(1, 80, seed=3))))
+    assert other.measured([pixels]) == first  # Gatys knows no base
+
+
+def test_two_names_of_the_same_settings_are_measured_once(evaluation: Evaluation) -> None:
+    norm = replace(BASE, name="base_norm", adaptation=replace(ADAPTATION, parameters="norm"))
+    rows = measure(evaluation, BASE, norm)
+    assert len(lines(evaluation)) == 2  # one of each style
+    twins = [[replace(r, method="") for r in rows if r.method == name] for name in ("base", "base_norm")]
+    assert twins[0] == twins[1]
+
+
+def test_a_method_counts_as_measured_when_all_its_styles_are(evaluation: Evaluation) -> None:
+    run = evaluation.run([BASE])
+    next(run)
+    assert evaluation.measured([BASE]) == []
+    list(run)
+    assert {r.style for r in evaluation.measured([BASE])} == {0, 1}
+
+
+def test_a_folder_of_contents_is_known_by_its_files(evaluation: Evaluation, tmp_path: Path) -> None:
+    for i in range(2):
+        save_image(tiny.image(tiny.photo(80, 80, i)), tmp_path / "photos" / f"{i}.png")
+    ours = replace(evaluation, pool=FolderPool(tmp_path / "photos"))
+    measure(ours, BASE)
+    assert replace(evaluation, pool=FolderPool(tmp_path / "photos")).measured([BASE])
+    save_image(tiny.image(tiny.photo(80, 80, 5)), tmp_path / "photos" / "2.png")
+    assert not replace(evaluation, pool=FolderPool(tmp_path / "photos")).measured([BASE])
+
+
+def test_the_sheet_shows_the_pictures_that_were_judged(evaluation: Evaluation) -> None:
+    evaluation.shown = [(0, 1), (1, 2)]
+    gatys = METHODS[3]
+    measure(evaluation, gatys)
+    sheet = evaluation.sheet([(gatys, 0), (BASE, 3)], tile=64)
+    width, height = sheet.size
+    pixels = torch.frombuffer(bytearray(sheet.tobytes()), dtype=torch.uint8).view(height, width, 3).permute(2, 0, 1)
+    top = height - 2 * (64 + 8)
+    columns = [pixels[:, top : top + 64, 8 + i * 72 : 8 + i * 72 + 64].float() / 255 for i in range(4)]
+    assert psnr(columns[0][None], evaluation.contents[1][None]) > 40  # the photo
+    assert psnr(columns[1][None], evaluation.styles[0][None]) > 40
+    assert psnr(columns[2][None], evaluation.contents[1][None]) > 40  # Gatys at 0 iterations is the photo
+    hole = columns[3].flatten(1)
+    assert torch.equal(hole.amin(1), hole.amax(1))  # the base has not been measured: a hole
+
+
+@pytest.mark.parametrize(("styles", "contents"), [(48, 64), (10, 7), (5, 3), (1, 1), (3, 49)])
+def test_pairs_are_spread_and_never_twice_the_same(styles: int, contents: int) -> None:
+    pairs = spread_pairs(styles, contents, count=4, each=3)
+    assert len(set(pairs)) == len(pairs) == min(4, styles) * min(3, contents)
+    assert all(0 <= s < styles and 0 <= c < contents for s, c in pairs)
+    assert {0, styles - 1} <= {s for s, _ in pairs}
 
 
 def test_psnr_of_a_known_error() -> None:
     reference = torch.full((2, 3, 8, 8), 0.5)
     images = reference + torch.tensor([0.1, 0.01]).view(2, 1, 1, 1)
     assert psnr(images, reference).tolist() == pytest.approx([20.0, 40.0], abs=1e-3)
+
+
+def test_fidelity_counts_the_photos_above_a_level() -> None:
+    torch.manual_seed(0)
+    network = ImageTransformationNetwork()  # a new one is nearly the identity
+    photos = torch.cat([tiny.photos(2, 32), torch.rand(1, 3, 32, 32)])
+    found = fidelity(network, network.parameters_dict(), photos)
+    with torch.no_grad():
+        values = psnr(torch.sigmoid(network(photos)), photos)
+    assert found.photos == 3 and found.least == pytest.approx(float(values.min()), abs=0.1)
+    assert found.mean == pytest.approx(float(values.mean()), abs=0.1)
+    assert found.above_20 == pytest.approx(float((values > 20).float().mean()))
+    assert found.above_24 <= found.above_20
