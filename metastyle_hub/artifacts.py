@@ -263,7 +263,9 @@ def write_files(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> P
         for target, aside in asides.items():
             aside.replace(target)
     except OSError as error:
-        raise ArtifactError(f"{folder} cannot be written: {error.strerror or error}.") from error
+        raise ArtifactError(
+            f"{folder} cannot be written: {error.strerror or error}; choose another folder, or make room there."
+        ) from error
     finally:
         for aside in asides.values():
             with contextlib.suppress(OSError):

@@ -1,15 +1,13 @@
-"""All talk with the Hugging Face Hub: files of one commit in, one commit out, and the list of styles.
+"""Reading from the Hugging Face Hub: the files of one commit, and the list of styles.
 
 Everything goes through `huggingface_hub` and so heeds HF_ENDPOINT, HF_HUB_OFFLINE, HF_TOKEN and the shared cache.
-It is imported late: `import metastyle_hub` touches no network, and whoever stays offline never pays for it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,21 +15,30 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from metastyle_hub.artifacts import CONFIG_FILE, WEIGHTS_FILE, ArtifactConfig, ArtifactError
-from metastyle_hub.cards import CARD_FILE, PREVIEW_FILE, STYLE_TAG, base_tag, merge_cards
+from metastyle_hub.cards import PREVIEW_FILE, STYLE_TAG, base_tag
 from metastyle_hub.errors import MetaStyleError
-from metastyle_hub.hub_errors import HubError, hub_sentences
+from metastyle_hub.hub_client import REPO_ID, asking, client
+from metastyle_hub.hub_errors import HubError
 from metastyle_hub.network import ImageTransformationNetwork
-from metastyle_hub.version import __version__
 
 if TYPE_CHECKING:
-    from huggingface_hub import CommitInfo, HfApi
+    from huggingface_hub import HfApi
 
-__all__ = ["SORTS", "HubError", "HubOptions", "HubStyle", "Snapshot", "fetch", "fetch_extra", "list_styles", "push"]
+__all__ = [
+    "EMBEDDED",
+    "SORTS",
+    "HubError",
+    "HubOptions",
+    "HubStyle",
+    "Snapshot",
+    "fetch",
+    "fetch_extra",
+    "list_styles",
+]
 
 SORTS = ("likes", "downloads", "last_modified", "created_at", "trending_score")
 
-_REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
-_COMMIT = re.compile(r"[0-9a-f]{40}")
+EMBEDDED = Path(__file__).parent / "pretrained" / "base"
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,11 @@ class Snapshot:
     folder: Path
     repo_id: str | None = None
     commit: str | None = None
+
+    @property
+    def in_package(self) -> bool:
+        """Whether this is the base that ships with the package."""
+        return self.folder == EMBEDDED
 
     def __str__(self) -> str:
         return f"{self.repo_id}@{self.commit[:12]}" if self.repo_id and self.commit else str(self.folder)
@@ -85,7 +97,7 @@ def locate(source: str | os.PathLike[str], revision: str | None = None) -> Path 
             raise ArtifactError(f"{text} is a folder, and folders have no revision {revision!r}; leave it out.")
         return Path(text)
     repo, at, tail = text.partition("@")
-    if not _REPO.fullmatch(repo) or (at and not tail):
+    if not REPO_ID.fullmatch(repo) or (at and not tail):
         raise ArtifactError(f"There is no folder {text}; check the path, or name a Hub repo as user/name.")
     if tail and revision is not None and revision != tail:
         raise ArtifactError(f"{text} and revision={revision!r} name two revisions; give one.")
@@ -111,15 +123,15 @@ def fetch(source: str | os.PathLike[str], revision: str | None = None, options: 
     repo, wanted = place
     if options.force_download and options.local_files_only:
         raise HubError(f"force_download and local_files_only contradict each other for {repo}; leave out one.")
-    api = _api(options.token)
+    api = client(options.token)
     where: dict[str, Any] = {"cache_dir": options.cache_dir, "local_files_only": options.local_files_only}
     doing = f"loading {repo}"
-    with hub_sentences(doing, repo, revision=wanted):
+    with asking(doing, repo, wanted):
         # one question for the commit: a branch that moves between two files cannot mix versions
         commit: str = api.resolve_revision(repo, revision=wanted, **where).resolved
     where |= {"revision": commit, "force_download": options.force_download}
     try:
-        with hub_sentences(doing, repo, revision=wanted):
+        with asking(doing, repo, wanted):
             config_file = Path(api.hf_hub_download(repo, CONFIG_FILE, **where))
             config = ArtifactConfig.from_json(config_file.read_text(encoding="utf-8", errors="replace"), repo)
             if not options.local_files_only:
@@ -144,8 +156,8 @@ def fetch_extra(snapshot: Snapshot, name: str, options: HubOptions | None = None
     from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
 
     options = options or HubOptions()
-    api, repo = _api(options.token), snapshot.repo_id
-    with hub_sentences(f"loading {name} of {repo}", repo):
+    api, repo = client(options.token), snapshot.repo_id
+    with asking(f"loading {name} of {repo}", repo):
         try:
             return Path(
                 api.hf_hub_download(
@@ -163,60 +175,6 @@ def fetch_extra(snapshot: Snapshot, name: str, options: HubOptions | None = None
             if options.local_files_only or constants.HF_HUB_OFFLINE:
                 return None
             raise
-
-
-def push(
-    repo_id: str,
-    files: Mapping[str, bytes],
-    *,
-    private: bool | None = None,
-    revision: str | None = None,
-    create_pr: bool = False,
-    commit_message: str | None = None,
-    commit_description: str | None = None,
-    token: str | bool | None = None,
-    license: str | None = None,
-    repo_type: str = "model",
-) -> CommitInfo:
-    """One commit with these files; none at all when the repo has them already.
-
-    A model's README.md is laid over the repo's: what people wrote there stays, its metadata is brought up to date.
-
-    Raises:
-        HubError: the Hub or the way there failed, or the arguments contradict each other.
-
-    >>> push("me/starry", {"README.md": b"...", "config.json": b"..."}).oid
-    '5f3c...'
-    """
-    if create_pr and revision not in (None, "main"):
-        raise HubError(f"A pull request goes to main; leave out create_pr or the branch {revision!r}.")
-    if revision is not None and _COMMIT.fullmatch(revision):
-        raise HubError(f"A commit cannot be changed; name a branch to push to, not {revision[:12]}.")
-    if not (_REPO.fullmatch(repo_id) or (_REPO.fullmatch(f"a/{repo_id}") and not create_pr)):
-        raise HubError(f"{repo_id!r} is no Hub repo of the form user/name; check the spelling.")
-    from huggingface_hub import CommitOperationAdd
-
-    api, doing = _api(token), f"pushing to {repo_id}"
-    with hub_sentences(doing, repo_id, revision=revision):
-        if not create_pr:
-            repo_id = _existing(api, repo_id, repo_type, private)
-            if revision not in (None, "main") and not revision.startswith("refs/"):
-                api.create_branch(repo_id, repo_type=repo_type, branch=revision, exist_ok=True)
-        head = api.repo_info(repo_id, repo_type=repo_type, revision=revision).sha
-        content = dict(files)
-        if CARD_FILE in content and repo_type == "model":
-            content[CARD_FILE] = merge_cards(_card_of(api, repo_id, head), content[CARD_FILE], repo_id, license)
-        return api.create_commit(
-            repo_id,
-            [CommitOperationAdd(name, data) for name, data in sorted(content.items())],
-            commit_message=commit_message or f"Upload {', '.join(sorted(content))} with metastyle_hub",
-            commit_description=commit_description,
-            revision=revision,
-            create_pr=create_pr,
-            repo_type=repo_type,
-            # so that a card edited in the meantime is a conflict, not a loss
-            parent_commit=head,
-        )
 
 
 def list_styles(
@@ -248,16 +206,16 @@ def list_styles(
         raise HubError(f"limit must be at least 1, got {limit}.")
     tags = [STYLE_TAG]
     if base is not None:
-        tags.append(f"base_model:{base}" if _REPO.fullmatch(base) else base_tag(base))
+        tags.append(f"base_model:{base}" if REPO_ID.fullmatch(base) else base_tag(base))
     return _listed(tags, search=search, author=author, sort=sort, limit=limit, token=token)
 
 
 def _listed(tags: list[str], *, token: str | bool | None, **query: Any) -> Iterator[HubStyle]:
-    api = _api(token)
+    api = client(token)
     expand = ["author", "cardData", "downloads", "likes", "sha", "siblings"]
     models = iter(api.list_models(filter=tags, expand=expand, **query))  # type: ignore[arg-type]
     while True:
-        with hub_sentences("listing styles", "the list"):
+        with asking("listing styles", "the list"):
             model = next(models, None)
         if model is None:
             return
@@ -275,41 +233,6 @@ def _listed(tags: list[str], *, token: str | bool | None, **query: Any) -> Itera
             base=bases[0] if isinstance(bases, list) and bases else bases or None,
             commit=model.sha,
         )
-
-
-def _api(token: str | bool | None) -> HfApi:
-    from huggingface_hub import HfApi, constants
-
-    class Api(HfApi):
-        """The Hub's client with a time limit where it has none: asking for a commit must not wait for ever."""
-
-        def repo_info(self, *args: Any, **kwargs: Any) -> Any:
-            kwargs["timeout"] = kwargs.get("timeout") or constants.HF_HUB_ETAG_TIMEOUT
-            return super().repo_info(*args, **kwargs)
-
-    return Api(token=token, library_name="metastyle_hub", library_version=__version__)
-
-
-def _existing(api: HfApi, repo_id: str, repo_type: str, private: bool | None) -> str:
-    """The full id of a repo, after making it if need be; the server knows the namespace of a bare name."""
-    from huggingface_hub.errors import RepositoryNotFoundError
-
-    if "/" in repo_id:
-        with contextlib.suppress(RepositoryNotFoundError):
-            # this question has a time limit, which the client's making of a repo has not
-            api.repo_info(repo_id, repo_type=repo_type)
-            return repo_id
-    sdk = "gradio" if repo_type == "space" else None
-    return api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True, space_sdk=sdk).repo_id
-
-
-def _card_of(api: HfApi, repo_id: str, commit: str | None) -> bytes | None:
-    from huggingface_hub.errors import RemoteEntryNotFoundError
-
-    try:
-        return Path(api.hf_hub_download(repo_id, CARD_FILE, revision=commit)).read_bytes()
-    except RemoteEntryNotFoundError:
-        return None
 
 
 def _check_size(size: int | None, config: ArtifactConfig, repo: str) -> None:
@@ -331,7 +254,7 @@ def _not_ours(error: HubError, api: HfApi, repo: str, commit: str) -> MetaStyleE
     if not isinstance(error.__cause__, RemoteEntryNotFoundError):
         return error
     names: list[str] = []
-    with contextlib.suppress(Exception):  # a hint only; the refusal stands without it
+    with contextlib.suppress(Exception), asking(f"loading {repo}", repo):  # a hint only; the refusal stands without it
         names = api.list_repo_files(repo, revision=commit)
     lacking = [name for name in (CONFIG_FILE, WEIGHTS_FILE) if name not in names]
     pickles = [name for name in names if Path(name).suffix in (".bin", ".pth", ".pt", ".ckpt", ".pkl")]

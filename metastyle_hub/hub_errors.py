@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from metastyle_hub.errors import MetaStyleError
 
 __all__ = ["HubError", "hub_sentences"]
 
+# what the addresses and messages of Xet, the Hub's own way for large files, have in common
+_XET = re.compile(r"xet-(read|write)-token|xethub|hf[_-]xet")
 _LOGIN = "log in with `hf auth login` or set HF_TOKEN"
 
 
@@ -19,14 +22,13 @@ class HubError(MetaStyleError):
 
 
 @contextlib.contextmanager
-def hub_sentences(doing: str, repo: str, *, revision: str | None = None, lacking: str = "") -> Iterator[None]:
+def hub_sentences(doing: str, repo: str, *, revision: str | None = None) -> Iterator[None]:
     """Turn whatever huggingface_hub raises within into a `HubError` of one sentence.
 
     Args:
         doing: the action as a noun phrase for messages, such as "loading me/starry".
         repo: the repo in question.
         revision: what was asked for.
-        lacking: how to call a file that the repo does not have.
 
     >>> with hub_sentences("loading me/starry", "me/starry"):
     ...     api.hf_hub_download("me/starry", "config.json")
@@ -57,10 +59,10 @@ def hub_sentences(doing: str, repo: str, *, revision: str | None = None, lacking
             raise
         # a failed upload of a file comes wrapped, and so does whatever goes wrong in the xet transport
         cause = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ is not None else error
-        raise HubError(_sentence(cause, doing, repo, revision, lacking)) from cause
+        raise HubError(_sentence(cause, doing, repo, revision)) from cause
 
 
-def _sentence(error: BaseException, doing: str, repo: str, revision: str | None, lacking: str) -> str:
+def _sentence(error: BaseException, doing: str, repo: str, revision: str | None) -> str:
     from huggingface_hub import constants, errors
 
     where = constants.ENDPOINT
@@ -76,9 +78,10 @@ def _sentence(error: BaseException, doing: str, repo: str, revision: str | None,
     if isinstance(error, errors.RevisionNotFoundError):
         return f"{repo} has no branch, tag or commit {revision or 'main'!r}; look at {where}/{repo}/tree/main."
     if isinstance(error, errors.RemoteEntryNotFoundError):
-        return lacking or f"{repo} lacks a file that {doing} needs; look at {where}/{repo}/tree/main."
+        return f"{repo} lacks a file that {doing} needs; look at {where}/{repo}/tree/main."
     if isinstance(error, errors.HfHubHTTPError):
-        return _http(error, doing, repo, where)
+        by_xet = error.response.status_code not in (401, 403, 429) and _XET.search(str(error.response.url))
+        return _xet(error, doing) if by_xet else _http(error, doing, repo, where)
     if isinstance(error, errors.RevisionResolutionError | errors.LocalEntryNotFoundError):
         return _unreachable(error.__cause__, repo, where)
     if isinstance(error, errors.OfflineModeIsEnabled):
@@ -89,12 +92,16 @@ def _sentence(error: BaseException, doing: str, repo: str, revision: str | None,
         return f"{repo!r} is neither a folder here nor a Hub repo of the form user/name; check the spelling."
     if isinstance(error, errors.HfHubHTTPError.__mro__[1]):
         return _transport(error, doing, where)
+    if isinstance(error, TimeoutError):
+        return _late(doing, where)
     if isinstance(error, OSError) and error.errno is not None:
         place = error.filename or constants.HF_HUB_CACHE
         return (
             f"{_capital(doing)} could not write to {_folder(place)}: {error.strerror}; make room there, or name "
             "another place with HF_HUB_CACHE or cache_dir."
         )
+    if _XET.search(str(error)):
+        return _xet(error, doing)
     if "onsistency check failed" in str(error):
         return f"The connection broke off during {doing}; try again."
     return f"{_capital(doing)} failed: {_first_line(error)}."
@@ -146,7 +153,7 @@ def _unreachable(cause: BaseException | None, repo: str, where: str) -> str:
 def _transport(error: BaseException, doing: str, where: str) -> str:
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if "TimeoutException" in kinds:
-        return f"{where} did not answer in time during {doing}; check the connection and try again."
+        return _late(doing, where)
     if "ConnectError" in kinds:
         return f"{where} cannot be reached for {doing} ({_first_line(error)}); check the connection and HF_ENDPOINT."
     if "ProxyError" in kinds:
@@ -154,8 +161,18 @@ def _transport(error: BaseException, doing: str, where: str) -> str:
     return f"The connection to {where} broke off during {doing} ({_first_line(error)}); try again."
 
 
+def _xet(error: BaseException, doing: str) -> str:
+    said = _first_line(error)
+    return f"{_capital(doing)} by Xet failed ({said}); try again, or set HF_HUB_DISABLE_XET=1 to go without Xet."
+
+
+def _late(doing: str, where: str) -> str:
+    return f"{where} did not answer in time during {doing}; check the connection and try again."
+
+
 def _folder(path: Any) -> str:
-    return str(Path(str(path)).parent) if Path(str(path)).suffix == ".incomplete" else str(path)
+    """The folder that somebody knows, not the file that the client makes there for a while."""
+    return str(Path(str(path)).parent) if Path(str(path)).suffix in (".incomplete", ".lock") else str(path)
 
 
 def _first_line(text: object) -> str:

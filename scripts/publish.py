@@ -10,12 +10,14 @@ learned once, into --work, from the pictures that come with the library.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
 from metastyle_hub import AdaptationConfig, MetaStyle, MetaStyleError
+from metastyle_hub.artifacts import CONFIG_FILE, ArtifactConfig
 from metastyle_hub.examples import example, example_styles
-from metastyle_hub.hub import push
+from metastyle_hub.pushing import PushOptions, push
 from metastyle_hub.settings import add_arguments, from_arguments
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,7 +40,7 @@ def publish(options: argparse.Namespace) -> None:
     for name in names:
         repo = f"{namespace}/metastyle-{name.replace('_', '-')}"
         folder = options.work / namespace / base.fingerprint[:12] / name
-        known = (folder / "config.json").is_file()
+        known = is_learned(folder, config)
         say(dry, repo, f"style {name}, {'learned before' if known else f'to learn in {config.steps} steps'}")
         if dry:
             continue
@@ -48,9 +50,21 @@ def publish(options: argparse.Namespace) -> None:
         style = base.apply(folder)
         style.push_to_hub(repo, style_image=example(name), preview=example(PREVIEW), commit_message=f"Style {name}")
     if options.space.is_dir():
-        say(dry, f"spaces/{space_repo}", f"Space from {options.space}")
+        files = files_of(options.space)
+        say(dry, f"spaces/{space_repo}", f"Space of {len(files)} files from {options.space}")
         if not dry:
-            push(space_repo, files_of(options.space), repo_type="space", commit_message="Space")
+            push(space_repo, files, PushOptions(commit_message="Space"), repo_type="space", exact=True)
+    if dry:
+        print("Nothing was sent; add --no-dry-run to do it.")
+
+
+def is_learned(folder: Path, config: AdaptationConfig) -> bool:
+    """Whether the style was learned before, in the same way."""
+    file = folder / CONFIG_FILE
+    if not file.is_file():
+        return False
+    known = ArtifactConfig.from_json(file.read_text(encoding="utf-8"), str(folder)).adaptation
+    return known == json.loads(json.dumps(config.to_dict()))
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

@@ -99,7 +99,11 @@ class Trouble:
 
 
 class LocalHub:
-    """The server; a context manager. `token` may read and write everything in the namespace `me`."""
+    """The server; a context manager. `token` may read and write everything in the namespace `me`.
+
+    As the Hub does, it hands large files to a storage at another address, which is to see no token: uploads in parts
+    when `part_size` is set, downloads by a redirect when `linked` is.
+    """
 
     token = "hf_me"
     user = "me"
@@ -110,6 +114,12 @@ class LocalHub:
         self.requests: list[str] = []  # "METHOD /path?query"
         self.agents: set[str] = set()
         self.page_size = 100
+        self.linked = False  # whether large files are read from the storage, with X-Linked-Etag and X-Linked-Size
+        self.part_size: int | None = None  # bytes of a part of an upload; None uploads in one
+        self.parts: dict[str, dict[int, bytes]] = {}  # uploaded so far, by SHA-256 and number
+        self.renamed: dict[str, str] = {}  # old name -> new name: the old one redirects
+        self.xet = False  # whether files are offered by Xet as well, which is spoken at no address here
+        self.told: list[str] = []  # tokens that the storage was sent
         self.troubles: list[Trouble] = []
         self.lock = threading.RLock()
         self._closing = threading.Event()
@@ -117,15 +127,20 @@ class LocalHub:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._storage = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._storage.daemon_threads = True
+        self.storage_url = f"http://127.0.0.1:{self._storage.server_address[1]}"
 
     def __enter__(self) -> LocalHub:
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        for server in (self._server, self._storage):
+            threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._closing.set()
-        self._server.shutdown()
-        self._server.server_close()
+        for server in (self._server, self._storage):
+            server.shutdown()
+            server.server_close()
 
     def add(self, id: str, files: Mapping[str, bytes] | None = None, **fields: Any) -> Repo:
         """A repository made behind the client's back."""
@@ -183,7 +198,13 @@ class _Handler(BaseHTTPRequestHandler):
                 if trouble.status:
                     raise Refusal(trouble.status, trouble.code, trouble.message, dict(trouble.headers))
             with self.hub.lock:
-                self._route(url.path)
+                if self.server is self.hub._storage:
+                    self.hub.told += [token] if (token := self.headers.get("Authorization")) else []
+                    self._serve_storage(url.path)
+                elif moved := self._moved():
+                    self._send(307, headers={"Location": moved})
+                else:
+                    self._route(url.path)
         except Refusal as refusal:
             headers = {"X-Error-Code": refusal.code, "X-Error-Message": refusal.message, "X-Request-Id": "req-1"}
             body = refusal.body if refusal.body is not None else {}
@@ -253,6 +274,13 @@ class _Handler(BaseHTTPRequestHandler):
             raise Refusal(403, "", f"You don't have the rights to create a model under the namespace {namespace!r}")
         return user
 
+    def _moved(self) -> str | None:
+        """Where a renamed repo's address leads now; relative, as the Hub says it."""
+        for old, new in self.hub.renamed.items():
+            if found := re.match(rf"(/api/models)?/{old}(?=[/.?]|$)", self.path):
+                return f"{found[1] or ''}/{new}{self.path[found.end() :]}"
+        return None
+
     def _route(self, path: str) -> None:
         id = r"(?P<kind>models|spaces)/(?P<id>[^/]+/[^/]+)"
         routes: list[tuple[str, str, Callable[..., None]]] = [
@@ -268,7 +296,7 @@ class _Handler(BaseHTTPRequestHandler):
             ("GET", rf"/api/{id}/tree/(?P<rev>[^/]+)", self._tree),
             ("GET", rf"/api/{id}(?:/revision/(?P<rev>[^/]+))?", self._info),
             ("POST", r"/(?:spaces/)?(?P<id>[^/]+/[^/]+)\.git/info/lfs/objects/batch", self._batch),
-            ("PUT", r"/lfs/(?P<oid>[0-9a-f]{64})", self._store),
+            ("POST", r"/lfs/complete", self._complete),
             ("POST", r"/lfs/verify", self._verify),
             ("HEAD", r"/(?P<id>[^/]+/[^/]+)/resolve/(?P<rev>[^/]+)/(?P<path>.+)", self._file),
             ("GET", r"/(?P<id>[^/]+/[^/]+)/resolve/(?P<rev>[^/]+)/(?P<path>.+)", self._file),
@@ -400,16 +428,50 @@ class _Handler(BaseHTTPRequestHandler):
         for wanted in json.loads(self.body)["objects"]:
             entry: dict[str, Any] = {"oid": wanted["oid"], "size": wanted["size"]}
             if wanted["oid"] not in self.hub.stored:
-                upload, verify = f"{self.hub.url}/lfs/{wanted['oid']}", f"{self.hub.url}/lfs/verify"
-                entry["actions"] = {"upload": {"href": upload}, "verify": {"href": verify}}
+                verify = {"href": f"{self.hub.url}/lfs/verify"}
+                entry["actions"] = {"upload": self._upload_of(wanted["oid"], wanted["size"]), "verify": verify}
             objects.append(entry)
         self._json({"transfer": "basic", "objects": objects})
 
-    def _store(self, oid: str) -> None:
-        if _sha256(self.body) != oid:
+    def _upload_of(self, oid: str, size: int) -> dict[str, Any]:
+        if self.hub.part_size is None:
+            return {"href": f"{self.hub.storage_url}/lfs/{oid}"}
+        count = -(-size // self.hub.part_size)
+        parts = {str(i): f"{self.hub.storage_url}/lfs/{oid}/{i}" for i in range(1, count + 1)}
+        return {
+            "href": f"{self.hub.url}/lfs/complete",
+            "header": {"chunk_size": str(self.hub.part_size), **parts},
+        }
+
+    def _serve_storage(self, path: str) -> None:
+        found = re.fullmatch(r"/lfs/(?P<oid>[0-9a-f]{64})(?:/(?P<part>\d+))?", path)
+        if not found:
+            raise Refusal(404, "", f"No route {self.command} {path}")
+        oid = found["oid"]
+        if self.command != "PUT":
+            self._content(self.hub.stored[oid], {"ETag": f'"{oid}"'})
+        elif found["part"]:
+            self.hub.parts.setdefault(oid, {})[int(found["part"])] = self.body
+            self._send(200, headers={"ETag": f'"{_sha256(self.body)}"'})
+        else:
+            self._keep(oid, self.body)
+            self._send(200)
+
+    def _complete(self) -> None:
+        """The parts of an upload as one file, if they are all there and what was sent is what arrived."""
+        wanted = json.loads(self.body)
+        parts = self.hub.parts.pop(wanted["oid"])
+        numbers = [part["partNumber"] for part in wanted["parts"]]
+        etags = [part["etag"] for part in wanted["parts"]]
+        if numbers != sorted(parts) or etags != [f'"{_sha256(parts[i])}"' for i in numbers]:
+            raise Refusal(400, "", "the parts are not those that were uploaded")
+        self._keep(wanted["oid"], b"".join(parts[i] for i in numbers))
+        self._json({})
+
+    def _keep(self, oid: str, data: bytes) -> None:
+        if _sha256(data) != oid:
             raise Refusal(400, "", "the content is not what its hash says")
-        self.hub.stored[oid] = self.body
-        self._send(200)
+        self.hub.stored[oid] = data
 
     def _verify(self) -> None:
         wanted = json.loads(self.body)
@@ -468,8 +530,23 @@ class _Handler(BaseHTTPRequestHandler):
         data = repo.commits[sha].get(path)
         if data is None:
             raise Refusal(404, "EntryNotFound", f"Entry not found: {path}", {"X-Repo-Commit": sha})
-        etag = _sha256(data) if path.endswith(LFS_SUFFIXES) else _blob_oid(data)
-        headers = {"X-Repo-Commit": sha, "ETag": f'"{etag}"', "Content-Type": "application/octet-stream"}
+        lfs = path.endswith(LFS_SUFFIXES)
+        etag = _sha256(data) if lfs else _blob_oid(data)
+        headers = {"X-Repo-Commit": sha, "ETag": f'"{etag}"'}
+        if lfs and self.hub.xet:
+            headers |= {
+                "X-Xet-Hash": etag,
+                "X-Xet-Refresh-Route": f"{self.hub.url}/api/models/{id}/xet-read-token/{sha}",
+            }
+        if lfs and self.hub.linked:
+            self.hub.stored[etag] = data
+            linked = {"ETag": '"of the redirect"', "X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(len(data))}
+            self._send(302, headers=headers | linked | {"Location": f"{self.hub.storage_url}/lfs/{etag}"})
+        else:
+            self._content(data, headers)
+
+    def _content(self, data: bytes, headers: dict[str, str]) -> None:
+        headers["Content-Type"] = "application/octet-stream"
         start = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         if start and 0 < int(start[1]) < len(data):
             first = int(start[1])

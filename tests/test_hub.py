@@ -17,82 +17,43 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from hub_house import (
+    assert_nothing_half_written,
+    assert_sentence,
+    at_home,
+    forget,
+    make_style,
+    photo,
+    published,
+    use_endpoint,
+    without_the_rights_of_root,
+)
 from hub_server import LocalHub
 from huggingface_hub import HfApi, constants
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-import metastyle_hub.model as model_module
 from metastyle_hub import MetaStyle, MetaStyleError, interpolate
-from metastyle_hub.artifacts import ArtifactConfig, ArtifactError, BaseReference
+from metastyle_hub.artifacts import ArtifactError, BaseReference
 from metastyle_hub.cli import main
 from metastyle_hub.devices import DeviceError
-from metastyle_hub.hub import HubError, HubOptions, fetch, list_styles, locate, push
+from metastyle_hub.hub import HubError, HubOptions, fetch, list_styles, locate
 from metastyle_hub.network import is_norm_parameter
+from metastyle_hub.pushing import push
+from metastyle_hub.skeletons import skeleton
 
 README = Path(__file__).resolve().parent.parent / "docs" / "hub.md"
 
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LocalHub]:
-    """A Hub, an empty cache, a token, and no waiting between the client's retries."""
-    with LocalHub() as server:
-        use_endpoint(monkeypatch, server.url)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
-        monkeypatch.setattr(time, "sleep", lambda _: None)
-        monkeypatch.setenv("HF_TOKEN", server.token)
-        monkeypatch.setattr(model_module, "_BASES", type(model_module._BASES)())
-        yield server
-
-
-def use_endpoint(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    """What HF_ENDPOINT does for a process that is still to start."""
-    monkeypatch.setattr(constants, "ENDPOINT", url)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
+    yield from at_home(monkeypatch, tmp_path)
 
 
 @pytest.fixture
 def base() -> MetaStyle:
     return MetaStyle.from_parameters(tiny.parameters(), tiny.NETWORK, name="tiny base")
-
-
-def make_style(base: MetaStyle, seed: int, parameters: str = "norm", name: str | None = None) -> MetaStyle:
-    """A style of that base as adaptation would leave it, without the time that takes."""
-    moved = tiny.parameters(seed)
-    if parameters == "norm":
-        moved = {**base.parameters, **{k: p for k, p in moved.items() if is_norm_parameter(k)}}
-    config = ArtifactConfig(
-        kind="style",
-        architecture=tiny.NETWORK,
-        name=name or f"style {seed}",
-        parameters=parameters,
-        base_model=base._reference(),
-        steps=100,
-        adaptation={"steps": 100, "weights": {"style_weight": 10.0}},
-        style_sha256="ab" * 32,
-    )
-    return MetaStyle(config, moved, base)
-
-
-def photo(seed: int = 0, height: int = 40, width: int = 52) -> Tensor:
-    return tiny.tensor(tiny.photo(height, width, seed))
-
-
-def forget() -> None:
-    """Load from files again, not from the bases in memory."""
-    model_module._BASES.clear()
-
-
-def published(hub: LocalHub, base: MetaStyle) -> tuple[MetaStyle, MetaStyle]:
-    """The base and one style of norms on the Hub, as their author has them."""
-    base.push_to_hub("me/base")
-    shared = MetaStyle.from_pretrained("me/base")
-    style = make_style(shared, 1, name="Starry")
-    style.push_to_hub("me/starry")
-    return shared, style
 
 
 # ---- there and back
@@ -165,16 +126,16 @@ def test_a_repo_has_no_say_in_which_folders_are_read(hub, base, tmp_path):
     style = make_style(base, 1)
     config = replace(style.config, base_model=BaseReference(base.fingerprint, str(tmp_path / "base")))
     style = MetaStyle(config, style.parameters, base)
-    hub.add("me/nosy", style._files(config, None, None, None, None))
+    hub.add("me/nosy", style._files())
     with pytest.raises(ArtifactError, match="not here"):
         MetaStyle.from_pretrained("me/nosy")
 
 
 def test_a_moved_branch_cannot_mix_commits(hub, base):
     old, new = make_style(base, 1, "all"), make_style(base, 2, "all")
-    repo = hub.add("me/starry", old._files(old.config, None, None, None, None))
+    repo = hub.add("me/starry", old._files())
     # between the reading of config.json and of the weights, the author pushes other ones
-    moved = new._files(replace(new.config, steps=7), None, None, None, None)
+    moved = new._files(config=replace(new.config, steps=7))
     hub.fail(r"HEAD .*/model\.safetensors", call=lambda: repo.commit(moved), times=1)
     loaded = base.apply("me/starry")
     assert len(repo.commits) == 2
@@ -331,7 +292,7 @@ def test_listing_filters_sorts_and_reads_page_by_page(hub, base):
     for i in range(7):
         on = shared if i % 2 else other
         wave = make_style(on, i, name=f"Wave {i}")
-        hub.add(f"me/wave{i}", wave._files(wave.config, None, None, None, None), likes=i)
+        hub.add(f"me/wave{i}", wave._files(), likes=i)
     hub.page_size = 3
     hub.requests.clear()
     found = list_styles("wave")
@@ -383,7 +344,7 @@ def test_every_photo_of_a_batch_has_its_own_style(base, parameters, strength, mo
     batch = torch.cat([photo(i) for i in range(3)])
     alone = torch.cat([s.stylize(x[None], strength=strength) for s, x in zip(styles, batch, strict=True)])
     passes = []
-    forward = model_module._skeleton(tiny.NETWORK, "sigmoid").out.__class__.forward
+    forward = skeleton(tiny.NETWORK, "sigmoid").out.__class__.forward
     monkeypatch.setattr(torch.nn.Conv2d, "forward", lambda self, x: passes.append(len(x)) or forward(self, x))
     together = base.stylize(batch, styles=styles, strength=strength)
     assert set(passes) == ({3} if parameters == "norm" else {1})
@@ -415,7 +376,7 @@ def test_styles_that_do_not_fit_a_batch_are_refused(base):
 def hostile(hub: LocalHub, base: MetaStyle, **changes: object) -> None:
     """A repo me/bad whose files were changed after the fact; None takes a file away."""
     style = make_style(base, 1)
-    files = {**style._files(style.config, None, None, None, None), **changes}
+    files = {**style._files(), **changes}
     hub.add("me/bad", {k.replace("__", "."): v for k, v in files.items() if v is not None})
 
 
@@ -457,7 +418,7 @@ def test_a_configuration_that_makes_no_sense_is_one_sentence(hub, base, config, 
 
 def change(name: str) -> bytes:
     style = make_style(MetaStyle.from_parameters(tiny.parameters(), tiny.NETWORK), 1)
-    data = style._files(style.config, None, None, None, None)["model.safetensors"]
+    data = style._files()["model.safetensors"]
     tensors = load_tensors(data)
     first = next(iter(tensors))
     match name:
@@ -499,7 +460,7 @@ def change(name: str) -> bytes:
 def test_weights_that_were_tampered_with_are_one_sentence(hub, base, name, says):
     hostile(hub, base, model__safetensors=None)
     repo = hub.repos["me/bad"]
-    whole = make_style(base, 1)._files(make_style(base, 1).config, None, None, None, None)
+    whole = make_style(base, 1)._files()
     repo.commit({**whole, "model.safetensors": change(name)})
     with pytest.raises(ArtifactError, match=says) as caught:
         base.apply("me/bad")
@@ -523,7 +484,7 @@ class Bomb:
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pth", "model.safetensors"])
 def test_nothing_is_ever_unpickled(hub, base, tmp_path, name):
     bomb = pickle.dumps(Bomb(tmp_path / "boom"))
-    files = make_style(base, 1)._files(make_style(base, 1).config, None, None, None, None)
+    files = make_style(base, 1)._files()
     for config in (files["config.json"], None):
         content = {name: bomb, **({"config.json": config} if config else {})}
         hub.add("me/bad", content)
@@ -537,7 +498,7 @@ def test_nothing_is_ever_unpickled(hub, base, tmp_path, name):
 
 
 def test_a_large_file_of_someone_else_is_not_downloaded(hub, base):
-    config = make_style(base, 1)._files(make_style(base, 1).config, None, None, None, None)["config.json"]
+    config = make_style(base, 1)._files()["config.json"]
     hub.add("me/big", {"config.json": config, "model.safetensors": bytes(3_000_000)})
     with pytest.raises(ArtifactError, match=r"has 3\.0 MB where its config\.json calls for 0\.0 MB; it was not down"):
         MetaStyle.from_pretrained("me/big")
@@ -560,18 +521,6 @@ def test_another_base_is_refused(hub, base):
 
 
 # ---- every failure is one sentence
-
-
-def assert_sentence(error: BaseException) -> None:
-    text = str(error)
-    assert isinstance(error, MetaStyleError)
-    assert text.endswith(".") and "\n" not in text and len(text) < 400 and "Traceback" not in text, text
-    assert ";" in text or ":" in text or "," in text, f"no way out in: {text}"
-
-
-def assert_nothing_half_written(cache: Path) -> None:
-    leftovers = [p for p in cache.rglob("*") if p.suffix in (".incomplete", ".tmp")]
-    assert leftovers == []
 
 
 FAILURES = [
@@ -601,7 +550,7 @@ FAILURES = [
 @pytest.mark.parametrize(("trouble", "source", "says"), FAILURES)
 @pytest.mark.parametrize("where", ["/api/models/", "/resolve/"])
 def test_every_failure_of_reading_is_one_sentence(hub, base, trouble, source, says, where, tmp_path, capsys):
-    files = base._files(base.config, None, None, None, None)
+    files = base._files()
     hub.add("me/base", files)
     hub.add("you/private", files, private=True)
     hub.add("you/gated", files, gated=True)
@@ -637,7 +586,7 @@ def test_every_failure_of_reading_is_one_sentence(hub, base, trouble, source, sa
 @pytest.mark.parametrize("where", ["preupload", "^PUT /lfs", "/commit/"])
 def test_every_failure_of_writing_is_one_sentence_and_leaves_the_repo_alone(hub, base, trouble, says, where):
     style = make_style(base, 1)
-    repo = hub.add("me/base", style._files(style.config, None, None, None, None))
+    repo = hub.add("me/base", style._files())
     hub.fail(where, **trouble)
     with pytest.raises(HubError, match=says) as caught:
         base.push_to_hub("me/base")
@@ -646,6 +595,30 @@ def test_every_failure_of_writing_is_one_sentence_and_leaves_the_repo_alone(hub,
     hub.troubles.clear()
     base.push_to_hub("me/base")
     assert len(repo.commits) == 2
+
+
+@pytest.mark.parametrize(
+    ("trouble", "says"),
+    [
+        ({"status": 401}, r"does not accept your token for listing styles.*hf auth login"),
+        ({"status": 403}, "Your token may not do this: listing styles"),
+        ({"status": 404}, "knows no such address for listing styles"),
+        ({"status": 429, "headers": {"Retry-After": "7"}}, "try again in 7 seconds"),
+        ({"status": 500}, r"The Hub failed at listing styles \(HTTP 500"),
+        ({"cut": 0}, "broke off during listing styles"),
+        ({"cut": 20}, "broke off during listing styles"),
+    ],
+)
+def test_every_failure_of_listing_is_one_sentence(hub, base, trouble, says, capsys):
+    published(hub, base)
+    hub.fail("GET /api/models", **trouble)
+    with pytest.raises(HubError, match=says) as caught:
+        list(list_styles())
+    assert_sentence(caught.value)
+    assert main(["list"]) == 2
+    assert f"metastyle: {caught.value}\n" in capsys.readouterr().err
+    hub.troubles.clear()
+    assert [style.repo_id for style in list_styles()] == ["me/starry"]
 
 
 def test_pushing_without_a_token_and_into_other_peoples_names(hub, base, monkeypatch):
@@ -702,6 +675,17 @@ def test_a_base_that_cannot_be_had_is_named_with_its_style(hub, base, tmp_path):
             MetaStyle.from_pretrained(source, cache_dir=tmp_path / "other")
         assert_sentence(caught.value)
         hub.troubles.clear()
+
+
+def test_a_style_is_no_base(hub, base):
+    _, style = published(hub, base)
+    config = replace(style.config, base_model=BaseReference("0" * 64, "me/starry", hub.repos["me/starry"].refs["main"]))
+    hub.add("me/lost", MetaStyle(config, style.parameters, base)._files())
+    with pytest.raises(ArtifactError, match=r"me/lost@.* needs the base 0000.*, but me/starry@.* is a style") as caught:
+        MetaStyle.from_pretrained("me/lost")
+    assert_sentence(caught.value)
+    with pytest.raises(ArtifactError, match=r"me/base@.* is a base, not a style"):
+        MetaStyle.from_parameters(tiny.parameters(5), tiny.NETWORK).apply("me/base")
 
 
 def test_a_copy_of_a_style_is_a_style(base):
@@ -764,6 +748,35 @@ def test_a_cache_that_cannot_be_written(hub, base, tmp_path):
     with pytest.raises(HubError, match=r"could not write to .*; make room there, or name another place with") as caught:
         MetaStyle.from_pretrained("me/base", cache_dir=tmp_path / "file" / "cache")
     assert_sentence(caught.value)
+
+
+def test_read_only_folders(hub, base, tmp_path, capsys):
+    shared, style = published(hub, base)
+    assert main(["pull", "me/starry", "-o", str(tmp_path / "pulled")]) == 0
+    before = {p: p.read_bytes() for p in style.save_pretrained(tmp_path / "mine").iterdir()}
+    (tmp_path / "empty").mkdir()
+    cache = [p for p in (tmp_path / "cache").rglob("*") if p.is_dir()]
+    for folder in (tmp_path / "mine", tmp_path / "empty", tmp_path / "cache", *cache):
+        folder.chmod(0o555)
+    try:
+        with without_the_rights_of_root():
+            with pytest.raises(ArtifactError, match="mine cannot be written: Permission denied; choose") as caught:
+                make_style(shared, 2).save_pretrained(tmp_path / "mine")
+            assert_sentence(caught.value)
+            with pytest.raises(HubError, match=r"could not write to .*empty.*: Permission denied; make room") as caught:
+                MetaStyle.from_pretrained("me/starry", cache_dir=tmp_path / "empty")
+            assert_sentence(caught.value)
+            assert main(["pull", "me/starry", "-o", str(tmp_path / "empty" / "starry")]) == 2
+            error = capsys.readouterr().err
+            assert "cannot be written: Permission denied" in error and "Traceback" not in error
+            # what is in a cache that cannot be written serves all the same
+            forget()
+            assert torch.equal(MetaStyle.from_pretrained("me/starry").stylize(photo()), style.stylize(photo()))
+    finally:
+        for folder in (tmp_path / "mine", tmp_path / "empty", tmp_path / "cache", *cache):
+            folder.chmod(0o755)
+    assert {p: p.read_bytes() for p in (tmp_path / "mine").iterdir()} == before
+    assert list((tmp_path / "empty").iterdir()) == []
 
 
 def test_a_full_disk(hub, base, tmp_path):
@@ -901,7 +914,8 @@ def test_publishing_is_planned_first_and_can_be_repeated(hub, base, tmp_path, ca
     command += ["--space", str(space), "--work", str(tmp_path / "work"), "--steps", "1", "--size", "64"]
     environment = {"HF_ENDPOINT": hub.url, "HF_HUB_CACHE": str(tmp_path / "pub"), "HF_HUB_DISABLE_XET": "1"}
     assert run_script(command, monkeypatch) == 0
-    assert capsys.readouterr().out.count("would push") == 3 and hub.repos == {} and hub.requests == []
+    out = capsys.readouterr().out
+    assert out.count("would push") == 3 and "Nothing was sent" in out and hub.repos == {} and hub.requests == []
     done = tiny.python(*command, "--no-dry-run", **environment)
     assert done.returncode == 0, done.stderr
     assert set(hub.repos) == {"me/metastyle-base", "me/metastyle-mosaic-sun", "me/metastyle"}
@@ -913,6 +927,12 @@ def test_publishing_is_planned_first_and_can_be_repeated(hub, base, tmp_path, ca
     commits = {name: len(repo.commits) for name, repo in hub.repos.items()}
     assert run_script([*command, "--no-dry-run"], monkeypatch) == 0
     assert {name: len(repo.commits) for name, repo in hub.repos.items()} == commits
+    # a style that is to be learned otherwise is, and what is gone from the Space goes there too
+    (space / "app.py").rename(space / "page.py")
+    assert run_script([*command, "--no-dry-run", "--seed", "1"], monkeypatch) == 0
+    assert set(hub.repos["me/metastyle"].files()) == {".gitattributes", "README.md", "page.py"}
+    changed = {name: len(repo.commits) - commits[name] for name, repo in hub.repos.items()}
+    assert changed == {"me/metastyle-base": 0, "me/metastyle-mosaic-sun": 1, "me/metastyle": 1}
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
     assert run_script([*command, "--no-dry-run"], monkeypatch) == 2
     assert re.search(r"publish: .*does not accept your token", capsys.readouterr().err)

@@ -1,9 +1,14 @@
 """Importing the library must touch no device, no network and not gradio."""
 
+import ast
 import json
+from graphlib import TopologicalSorter
+from pathlib import Path
 
 import pytest
 import tiny
+
+import metastyle_hub
 
 PROBE = """
 import json, socket, sys
@@ -34,9 +39,21 @@ def test_an_import_touches_no_device_no_network_and_not_gradio(module):
         assert heavy not in found["modules"], heavy
 
 
-def test_the_public_names_are_there():
-    import metastyle_hub
+def imports_of(file: Path) -> set[str]:
+    """Modules of the package that a module names in import statements, wherever these stand."""
+    nodes = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
+    return {n.module.partition(".")[2] for n in nodes if n.module and n.module.startswith("metastyle_hub.")}
 
+
+def test_the_arrows_between_modules_point_one_way():
+    files = {file.stem: file for file in Path(metastyle_hub.__file__).parent.glob("*.py") if file.stem != "__init__"}
+    # raises CycleError with the modules in a circle
+    order = list(TopologicalSorter({name: imports_of(file) for name, file in files.items()}).static_order())
+    below = ["network", "skeletons", "parameter_sets", "loading", "model", "cli"]
+    assert sorted(below, key=order.index) == below
+
+
+def test_the_public_names_are_there():
     for name in metastyle_hub.__all__:
         assert getattr(metastyle_hub, name) is not None
     assert {"MetaStyle", "MetaStyleError", "interpolate", "AdaptationConfig"} <= set(metastyle_hub.__all__)

@@ -352,6 +352,53 @@ def test_devices_that_are_not_there_are_refused(base, tmp_path):
     assert base.to("cpu") is base
 
 
+# --- dtype: of the arithmetic alone
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", torch.float16])
+def test_half_precision_paints_nearly_the_same_picture(base, style, norm_style, dtype, tmp_path):
+    base.save_pretrained(tmp_path / "base")
+    style.save_pretrained(tmp_path / "style")
+    half = MetaStyle.from_pretrained(tmp_path / "base", dtype=dtype).apply(tmp_path / "style")
+    assert str(half.dtype) == f"torch.{dtype}".replace("torch.torch", "torch") and half.base.dtype == half.dtype
+    photo = tiny.photos(2, 40)
+    painted, exact = half.stylize(photo), style.stylize(photo)
+    assert painted.dtype == torch.float32 and not torch.equal(painted, exact)
+    assert float((painted - exact).abs().max()) < 0.1 and float((painted - exact).abs().mean()) < 0.01
+    each = half.base.stylize(photo, styles=[half.base.apply(norm_style), half.base])
+    torch.testing.assert_close(each[0], norm_style.stylize(photo[0]), rtol=0, atol=0.1)
+
+
+def test_parameters_stay_float32_whatever_the_dtype(base, style, tmp_path):
+    half = style.to(torch.bfloat16)
+    assert tiny.same(half.parameters, style.parameters) and half.fingerprint == style.fingerprint
+    assert half.base.dtype == torch.bfloat16 and half.to("cpu", torch.bfloat16) is half
+    back = half.to("cpu", "float32")
+    assert torch.equal(back.stylize(tiny.photos(1)), style.stylize(tiny.photos(1)))
+    assert interpolate([half, style], [0.5, 0.5]).dtype == torch.bfloat16
+    half.save_pretrained(tmp_path / "half")
+    style.save_pretrained(tmp_path / "exact")
+    for name in ("config.json", "model.safetensors"):
+        assert (tmp_path / "half" / name).read_bytes() == (tmp_path / "exact" / name).read_bytes()
+
+
+def test_a_style_learned_in_half_precision_is_the_same_style(base, style):
+    learned = base.to(torch.bfloat16).adapt(tiny.painting(), config=QUICK)
+    assert learned.dtype == torch.bfloat16 and tiny.same(learned.parameters, style.parameters)
+
+
+def test_styles_keep_sharing_the_base_in_another_dtype(base, norm_style):
+    half = norm_style.to(torch.float16)
+    assert half.base is base.to(torch.float16)
+    assert half.parameters["out.weight"] is half.base.parameters["out.weight"]
+
+
+@pytest.mark.parametrize("dtype", ["half", "int8", torch.float64, "auto", 16])
+def test_other_dtypes_are_refused(base, dtype, tmp_path):
+    with pytest.raises(DeviceError, match="Pictures are made in float32, bfloat16, float16, not in"):
+        MetaStyle.from_pretrained(base.save_pretrained(tmp_path), dtype=dtype)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
 def test_on_cuda_the_picture_is_nearly_the_same(style):
     photo = tiny.tensor(tiny.photo(40, 60))

@@ -1,0 +1,91 @@
+"""Adaptation as users ask for it: pictures and photos in, described parameters of a style out, step by step."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from metastyle_hub.adaptation import AdaptationConfig, AdaptationStep, adapt_parameters
+from metastyle_hub.artifacts import ArtifactConfig, BaseReference
+from metastyle_hub.contents import Contents, content_pool
+from metastyle_hub.data import ImagePool
+from metastyle_hub.devices import training_dtype
+from metastyle_hub.features import load_features
+from metastyle_hub.images import ImageLike, image_sha256, load_image
+from metastyle_hub.loss import PerceptualLoss
+from metastyle_hub.network import Parameters, norm_parameters
+from metastyle_hub.painting import style_tensor
+from metastyle_hub.skeletons import new_skeleton
+
+__all__ = ["Lesson", "learn"]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What is to be learned, read and checked."""
+
+    style: Tensor  # (1, 3, H, W) in [0, 1]
+    sha256: str  # of the style picture
+    name: str | None
+    contents: ImagePool
+    config: AdaptationConfig
+
+    @classmethod
+    def of(cls, style: ImageLike, contents: Contents, config: AdaptationConfig) -> Lesson:
+        """Read the pictures.
+
+        Raises:
+            ImageError: a picture that cannot be used.
+        """
+        is_file = isinstance(style, str | os.PathLike)
+        picture = load_image(style)
+        return cls(
+            style=style_tensor(picture, config.style_size),
+            sha256=image_sha256(style if is_file else picture),
+            name=Path(style).stem if isinstance(style, str | os.PathLike) else None,
+            contents=content_pool(contents),
+            config=config,
+        )
+
+
+def learn(
+    lesson: Lesson, start: ArtifactConfig, theta: Parameters, base: Parameters, reference: BaseReference
+) -> Iterator[tuple[AdaptationStep, ArtifactConfig, Parameters]]:
+    """Every step of the adaptation, with the style as it stands: what describes it, and all of its parameters.
+
+    Args:
+        start: describes what is adapted: the base, or a style of it whose steps count on.
+        theta: the parameters of that.
+        base: those of the base, which a style of norms shares.
+
+    Raises:
+        AdaptationError: the loss is not finite.
+    """
+    config, device = lesson.config, next(iter(theta.values())).device
+    dtype = training_dtype(device) if config.precision == "auto" else getattr(torch, config.precision)
+    loss = PerceptualLoss(load_features(config.features, device=device, dtype=dtype), config.weights)
+    further = start.kind == "style"
+    # a style of a style is again a style of the base; its earlier steps moved all parameters if either did
+    kind = "all" if "all" in (config.parameters, start.parameters if further else "norm") else "norm"
+    described = ArtifactConfig(
+        kind="style",
+        architecture=start.architecture,
+        output=start.output,
+        name=lesson.name,
+        parameters=kind,
+        base_model=reference,
+        adaptation=config.to_dict(),
+        style_sha256=lesson.sha256,
+        features=config.features,
+    )
+    before = (start.steps or 0) if further else 0
+    # its own network, since whoever consumes the steps may do so from one thread after another
+    network = new_skeleton(start.architecture, start.output or "sigmoid")
+    for step in adapt_parameters(network, theta, lesson.style, lesson.contents, loss, config):
+        moved = step.parameters if kind == "all" else {**base, **norm_parameters(step.parameters)}
+        yield step, replace(described, steps=before + step.index), moved

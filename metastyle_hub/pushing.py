@@ -1,0 +1,114 @@
+"""Writing to the Hugging Face Hub: one commit with all files, none when the repo has them already."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from metastyle_hub.cards import CARD_FILE, merge_cards
+from metastyle_hub.hub_client import REPO_ID, asking, client
+from metastyle_hub.hub_errors import HubError
+from metastyle_hub.hub_limits import add_file
+
+if TYPE_CHECKING:
+    from huggingface_hub import CommitInfo, HfApi
+
+__all__ = ["PushOptions", "push"]
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True)
+class PushOptions:
+    """How to write to the Hub; names and meaning are huggingface_hub's."""
+
+    private: bool | None = None  # of a repo that does not exist yet; None leaves it to the Hub
+    revision: str | None = None  # a branch, made if it does not exist; None is main
+    create_pr: bool = False  # propose the commit to main instead of making it
+    commit_message: str | None = None
+    commit_description: str | None = None
+    token: str | bool | None = field(default=None, repr=False)
+
+
+def push(
+    repo_id: str,
+    files: Mapping[str, bytes],
+    options: PushOptions | None = None,
+    *,
+    license: str | None = None,
+    repo_type: str = "model",
+    exact: bool = False,
+) -> CommitInfo:
+    """One commit with these files; none at all when the repo has them already.
+
+    A model's README.md is laid over the repo's: what people wrote there stays, its metadata is brought up to date.
+
+    Args:
+        license: of a model, wins over the one that its card has.
+        repo_type: "model" or "space".
+        exact: whether what else is in the repo goes away.
+
+    Raises:
+        HubError: the Hub or the way there failed, or the arguments contradict each other.
+
+    >>> push("me/starry", {"README.md": b"...", "config.json": b"..."}).oid
+    '5f3c...'
+    """
+    options = options or PushOptions()
+    revision, create_pr = options.revision, options.create_pr
+    if create_pr and revision not in (None, "main"):
+        raise HubError(f"A pull request goes to main; leave out create_pr or the branch {revision!r}.")
+    if revision is not None and _COMMIT.fullmatch(revision):
+        raise HubError(f"A commit cannot be changed; name a branch to push to, not {revision[:12]}.")
+    if not (REPO_ID.fullmatch(repo_id) or (REPO_ID.fullmatch(f"a/{repo_id}") and not create_pr)):
+        raise HubError(f"{repo_id!r} is no Hub repo of the form user/name; check the spelling.")
+    from huggingface_hub import CommitOperationDelete
+
+    api = client(options.token)
+    with asking(f"pushing to {repo_id}", repo_id, revision):
+        if not create_pr:
+            repo_id = _existing(api, repo_id, repo_type, options.private)
+            if revision not in (None, "main") and not revision.startswith("refs/"):
+                api.create_branch(repo_id, repo_type=repo_type, branch=revision, exist_ok=True)
+        there = api.repo_info(repo_id, repo_type=repo_type, revision=revision)
+        content = dict(files)
+        if CARD_FILE in content and repo_type == "model":
+            content[CARD_FILE] = merge_cards(_card_of(api, repo_id, there.sha), content[CARD_FILE], repo_id, license)
+        old = {file.rfilename for file in getattr(there, "siblings", None) or ()} if exact else set()
+        surplus = [CommitOperationDelete(name) for name in sorted(old - {*content, ".gitattributes"})]
+        return api.create_commit(
+            repo_id,
+            [*(add_file(name, data) for name, data in sorted(content.items())), *surplus],
+            commit_message=options.commit_message or f"Upload {', '.join(sorted(content))} with metastyle_hub",
+            commit_description=options.commit_description,
+            revision=revision,
+            create_pr=create_pr,
+            repo_type=repo_type,
+            # so that a card edited in the meantime is a conflict, not a loss
+            parent_commit=there.sha,
+        )
+
+
+def _existing(api: HfApi, repo_id: str, repo_type: str, private: bool | None) -> str:
+    """The full id of a repo, after making it if need be; the server knows the namespace of a bare name."""
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    if "/" in repo_id:
+        with contextlib.suppress(RepositoryNotFoundError):
+            api.repo_info(repo_id, repo_type=repo_type)
+            return repo_id
+    sdk = "gradio" if repo_type == "space" else None
+    return api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True, space_sdk=sdk).repo_id
+
+
+def _card_of(api: HfApi, repo_id: str, commit: str | None) -> bytes | None:
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+
+    try:
+        return Path(api.hf_hub_download(repo_id, CARD_FILE, revision=commit)).read_bytes()
+    except RemoteEntryNotFoundError:
+        return None
