@@ -10,16 +10,20 @@ BIN    := $(VENV)/bin
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e '.[test]'
+	$(BIN)/python -m pip install --quiet -e .
+	touch $@
+
+$(VENV)/.%: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet -e '.[$*]'
 	touch $@
 
 demo: $(VENV)/.ready
 	$(BIN)/metastyle demo -o demo/demo.png
 
-space: $(VENV)/.ready
+space: $(VENV)/.space
 	$(BIN)/python space/app.py
 
-lint: $(VENV)/.ready
+lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

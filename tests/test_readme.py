@@ -1,11 +1,14 @@
-"""The README's Python is what it says it is: code that runs."""
+"""The README's Python is what it says it is: code that runs, against a Hub of this machine."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hub_house import at_home
+from hub_server import LocalHub
 from PIL import Image
 
 from metastyle_hub import MetaStyle
@@ -25,15 +28,23 @@ def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_every_example_runs(pictures: Path) -> None:
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
+    yield from at_home(monkeypatch, tmp_path)
+
+
+def test_every_example_runs(pictures: Path, hub: LocalHub) -> None:
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
-    assert len(blocks) >= 2
+    assert len(blocks) >= 3
     names: dict[str, object] = {}
     for block in blocks:
         # two steps instead of a hundred: the example must run, it need not be beautiful
         quick = re.sub(r"steps=\d+", "steps=2", block).replace('"wave.jpg")', '"wave.jpg", steps=2)')
         exec(compile(quick, str(README), "exec"), names)
     assert Image.open(pictures / "out.png").size == (96, 80)
-    assert Image.open(pictures / "step_2.png").size == (96, 80)
+    assert Image.open(pictures / "step_0.png").size == (96, 80)
+    assert Image.open(pictures / "again.png").size == (96, 80)
+    shared = hub.repos["me/starry-night"].files()
+    assert {"config.json", "model.safetensors", "README.md", "preview.jpg"} <= shared.keys()
     mix = MetaStyle.from_pretrained(pictures / "my_mix")
     assert [round(part["weight"], 1) for part in mix.config.mix or []] == [0.3, 0.7]
