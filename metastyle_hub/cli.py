@@ -5,6 +5,7 @@ metastyle stylize photo.jpg -s starry -o out.png    use it
 metastyle interpolate starry wave --content photo.jpg -o strip.png
 metastyle demo                                      see what this does, with pictures that come along
 metastyle info starry                               what an artefact is and where it came from
+metastyle space                                     the same in the browser
 metastyle push starry me/starry-night               share it on the Hugging Face Hub; also pull, list, convert
 """
 
@@ -55,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     # torch comes with them, which is why main() imports nothing else early
     from metastyle_hub.adaptation import AdaptationConfig
     from metastyle_hub.cli_hub import add_hub_commands
+    from metastyle_hub.cli_space import add_space_command
     from metastyle_hub.loss import LossWeights
     from metastyle_hub.settings import add_arguments
 
@@ -103,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument("source", nargs="?", help="folder or Hub repo (default: the base in the package)")
 
     add_hub_commands(command)
+    add_space_command(command)
 
     demo = command("demo", _demo, "make a picture that shows what this does", _DEMO)
     demo.add_argument(

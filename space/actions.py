@@ -221,9 +221,11 @@ class Studio:
             run.name = visit.keep(run.name, run.kept[run.last.index], self.gallery)
 
     def learn_quickly(self, visit: Visit) -> Iterator[tuple[str, int, float]]:
-        """Two example styles for a visitor who has none: (name, step, seconds left) for every step."""
+        """Two example styles for a visitor with none or one: (name, step, seconds left) for every step."""
         for name in QUICK:
             photo = Photo(example(name), plain_name(name))
+            if photo.name in visit.styles:
+                continue
             run = Run(visit.free(photo.name, self.gallery), QUICK_STEPS, Image.new("RGB", (64, 64)), time.monotonic())
             with closing(self._learn(photo.full(), None, QUICK_STEPS, "norm")) as moments:
                 for moment in moments:
@@ -280,7 +282,10 @@ class Studio:
     ) -> Path:
         """The photo in a style, as large as it came, as a file."""
         picture = self._stylized(style, photo.full(), strength, keep_colors)
-        path = self._new_file(f"{photo.name or 'photo'} in {name}", ".jpg")
+        return self._saved(picture, f"{photo.name or 'photo'} in {name}")
+
+    def _saved(self, picture: Image.Image, name: str) -> Path:
+        path = self._new_file(name, ".jpg")
         picture.save(path, quality=95, subsampling=0)
         return path
 
@@ -301,12 +306,23 @@ class Studio:
             return view
         if name in visit.pictures:
             return visit.pictures[name].resize(view.size, Image.Resampling.LANCZOS)
+        return self._stylized(self._compared(name, visit), view)
+
+    def entry_file(self, name: str | None, photo: Photo, visit: Visit) -> Path:
+        """One side of the divider as a file, as large as it can be had: the photo's size, or the classic's own."""
+        if name == texts.THE_PHOTO or name in visit.pictures:
+            picture = photo.full() if name == texts.THE_PHOTO else visit.pictures[str(name)]
+            return self._saved(picture, f"{photo.name or 'photo'} {name}")
+        return self.paint(photo, self._compared(name, visit), str(name))
+
+    def _compared(self, name: str | None, visit: Visit) -> MetaStyle:
+        """A style, or the run's at a step, by the name that it has in the lists."""
         run = visit.run
         for index, style in list(run.kept.items()) if run is not None else ():
             assert run is not None
             if name == texts.AT_STEP.format(name=run.name, index=index):
-                return self._stylized(style, view)
-        return self._stylized(self.style(name, visit), view)
+                return style
+        return self.style(name, visit)
 
     def classic(
         self, photo: Photo, style: Photo, iterations: float, visit: Visit

@@ -9,7 +9,7 @@ import fragments
 import gradio as gr
 import texts
 from actions import MAX_STEPS, Run, Studio, Visit, film_marks
-from common import LIVE, PICTURE_BUTTONS, PRIVATE, WORK, Parts, friendly, needed
+from common import LIVE, PICTURE_BUTTONS, PRIVATE, WORK, Parts, divider_slider, friendly, needed
 from photos import SafeImage
 
 from metastyle_hub import AdaptationConfig
@@ -26,7 +26,7 @@ def adapt_tab(studio: Studio, visit: gr.State) -> Parts:
                         str(example("temple")),
                         label=texts.PHOTO,
                         alt_text=texts.PHOTO_ALT,
-                        height=230,
+                        height=210,
                         buttons=[],
                         elem_id="photo",
                     )
@@ -35,7 +35,7 @@ def adapt_tab(studio: Studio, visit: gr.State) -> Parts:
                         str(example("stained_glass")),
                         label=texts.STYLE,
                         alt_text=texts.STYLE_ALT,
-                        height=230,
+                        height=210,
                         buttons=[],
                         elem_id="style",
                     )
@@ -64,13 +64,14 @@ def adapt_tab(studio: Studio, visit: gr.State) -> Parts:
                 elem_id="steps",
                 buttons=[],
             )
-            moves = gr.Radio(
-                texts.MOVES_CHOICES,
-                value=default.parameters,
-                label=texts.MOVES,
-                info=texts.MOVES_INFO,
-                elem_id="moves",
-            )
+            with gr.Accordion(texts.MORE, open=False, elem_id="more"):
+                moves = gr.Radio(
+                    texts.MOVES_CHOICES,
+                    value=default.parameters,
+                    label=texts.MOVES,
+                    info=texts.MOVES_INFO,
+                    elem_id="moves",
+                )
         with gr.Column(scale=6, min_width=320):
             status = gr.Markdown(_ready(studio, default.steps, default.parameters), elem_id="status")
             preview = gr.Image(
@@ -79,41 +80,56 @@ def adapt_tab(studio: Studio, visit: gr.State) -> Parts:
                 alt_text=texts.PREVIEW_ALT,
                 format="jpeg",
                 interactive=False,
-                height=380,
+                height=400,
                 buttons=PICTURE_BUTTONS,
                 elem_id="preview",
             )
-            curve = gr.HTML(fragments.curve([], 0), elem_id="curve")
+            # takes the place of the live picture when the style is learned
+            with gr.Column(visible=False, elem_id="result-group") as result_group:
+                result = gr.ImageSlider(
+                    label=texts.RESULT,
+                    format="jpeg",
+                    type="pil",
+                    interactive=False,
+                    max_height=520,
+                    buttons=PICTURE_BUTTONS,
+                    elem_id="result",
+                )
+                divider = divider_slider("divider")
             film = gr.HTML(
                 fragments.strip([], texts.FILM_TITLE, texts.FILM_EMPTY), js_on_load=fragments.PRESS, elem_id="film"
             )
-    with gr.Column(visible=False, elem_id="result-group") as result_group, gr.Row(elem_classes="columns"):
-        with gr.Column(scale=7, min_width=320):
-            result = gr.ImageSlider(
-                label=texts.RESULT,
-                format="jpeg",
-                type="pil",
-                interactive=False,
-                max_height=560,
-                buttons=PICTURE_BUTTONS,
-                elem_id="result",
-            )
-            divider = gr.Slider(
-                0, 100, 50, step=1, label=texts.DIVIDER, info=texts.DIVIDER_INFO, buttons=[], elem_id="divider"
-            )
-        with gr.Column(scale=4, min_width=300, elem_classes="controls"):
-            caption = gr.Markdown(elem_id="caption")
-            scrub = gr.Slider(
-                0, MAX_STEPS, 0, step=1, label=texts.SCRUB, info=texts.SCRUB_INFO, buttons=[], elem_id="scrub"
-            )
-            strength = gr.Slider(
-                0, 1, 1, step=0.05, label=texts.STRENGTH, info=texts.STRENGTH_INFO, buttons=[], elem_id="strength"
-            )
-            keep = gr.Checkbox(label=texts.KEEP_COLORS, info=texts.KEEP_COLORS_INFO, elem_id="keep")
-            with gr.Row():
-                save_picture = gr.Button(texts.SAVE_PICTURE, size="md", min_width=130, elem_id="save-picture")
-                save_style = gr.Button(texts.SAVE_STYLE, size="md", min_width=130, elem_id="save-style")
-            saved = gr.File(label=texts.FILE, visible=False, interactive=False, elem_id="saved")
+            with gr.Column(visible=False, elem_id="look-group") as look_group:
+                caption = gr.Markdown(elem_id="caption")
+                with gr.Row():
+                    scrub = gr.Slider(
+                        0,
+                        MAX_STEPS,
+                        0,
+                        step=1,
+                        label=texts.SCRUB,
+                        info=texts.SCRUB_INFO,
+                        buttons=[],
+                        min_width=200,
+                        elem_id="scrub",
+                    )
+                    strength = gr.Slider(
+                        0,
+                        1,
+                        1,
+                        step=0.05,
+                        label=texts.STRENGTH,
+                        info=texts.STRENGTH_INFO,
+                        buttons=[],
+                        min_width=200,
+                        elem_id="strength",
+                    )
+                keep = gr.Checkbox(label=texts.KEEP_COLORS, info=texts.KEEP_COLORS_INFO, elem_id="keep")
+                with gr.Row():
+                    save_picture = gr.Button(texts.SAVE_PICTURE, size="md", min_width=130, elem_id="save-picture")
+                    save_style = gr.Button(texts.SAVE_STYLE, size="md", min_width=130, elem_id="save-style")
+                saved = gr.File(label=texts.FILE, visible=False, interactive=False, elem_id="saved")
+            curve = gr.HTML(fragments.curve([], 0), elem_id="curve")
 
     @friendly
     def adapt(photo: Any, style: Any, steps: float, parameters: str, visit: Any) -> Iterator[Any]:
@@ -140,12 +156,17 @@ def adapt_tab(studio: Studio, visit: gr.State) -> Parts:
         run = visit.run if visit is not None else None
         if run is None or run.last is None:
             line = texts.STOPPED_EARLY if run is not None else gr.skip()
-            return line, *(gr.skip(),) * 5, *buttons
+            return line, *(gr.skip(),) * 7, *buttons
         studio.finish(run, visit)
         index = run.last.index
         pair, caption = look(index, strength, keep_colors, visit)
         slider = gr.Slider(maximum=max(1, index), value=index)
-        return _ended(run), gr.Column(visible=True), pair, slider, caption, gr.File(visible=False), *buttons
+        groups = gr.Image(visible=False), gr.Column(visible=True), gr.Column(visible=True)
+        return _ended(run), *groups, pair, slider, caption, gr.File(visible=False), *buttons
+
+    def begin() -> Any:
+        live = gr.Image(visible=True), gr.Column(visible=False), gr.Column(visible=False)
+        return gr.Button(visible=False), gr.Button(visible=True), *live
 
     def halt(visit: Any) -> None:
         # the cancelled generator closes at its next step; this makes sure that it does not take another
@@ -163,7 +184,8 @@ def adapt_tab(studio: Studio, visit: gr.State) -> Parts:
         """The style at a step of the session's adaptation as a .zip with config.json and model.safetensors."""
         return gr.File(str(studio.pack_step(step, visit or Visit())), visible=True)
 
-    go.click(lambda: (gr.Button(visible=False), gr.Button(visible=True)), None, [go, stop], queue=False, **PRIVATE)
+    groups = [preview, result_group, look_group]
+    go.click(begin, None, [go, stop, *groups], queue=False, js=fragments.show("status"), **PRIVATE)
     running = go.click(
         adapt,
         [photo, style, steps, moves, visit],
@@ -176,7 +198,7 @@ def adapt_tab(studio: Studio, visit: gr.State) -> Parts:
     settled = running.then(
         settle,
         [visit, strength, keep],
-        [status, result_group, result, scrub, caption, saved, go, stop],
+        [status, *groups, result, scrub, caption, saved, go, stop],
         **PRIVATE,
     )
     stop.click(halt, visit, None, cancels=[running], queue=False, **PRIVATE)

@@ -34,6 +34,14 @@ from mix_tab import mix_tab
 from styles_tab import styles_tab
 
 HERE = Path(__file__).resolve().parent
+ALTS = {
+    "#photo img": [texts.PHOTO_ALT],
+    "#style img": [texts.STYLE_ALT],
+    "#photo-examples img, #style-examples img": [],
+    "#result img": texts.RESULT_ALTS,
+    "#compared img": texts.COMPARE_ALTS,
+}
+MOST_WAITING = 20  # visitors in the queue; the next is told that it is full
 
 
 def gpu(function: Learn) -> Learn:
@@ -48,8 +56,12 @@ def _gpu_seconds(picture: Any, view: Any, steps: int, parameters: str) -> int:
     return 15 + steps // 5
 
 
-def build(studio: Studio) -> gr.Blocks:
-    """The whole page for a studio; launch it with `launch_options`."""
+def build(studio: Studio, forget_after: float = 600) -> gr.Blocks:
+    """The whole page for a studio; launch it with `launch_options`.
+
+    Args:
+        forget_after: seconds that a visit outlives its page; a phone that sleeps for a minute keeps its styles.
+    """
     with gr.Blocks(title=texts.TITLE, analytics_enabled=False, delete_cache=(900, 3600)) as page:
         visit = gr.State(None, time_to_live=3600)
         with gr.Row(elem_id="top"):
@@ -68,8 +80,30 @@ def build(studio: Studio) -> gr.Blocks:
         gr.Markdown(texts.FOOT, elem_id="foot")
         _keep_lists_fresh(studio, visit, compare, mix, styles)
         _for_programs(studio, adapt)
-    page.queue(max_size=20, default_concurrency_limit=2)
+
+        def leave(request: gr.Request) -> None:
+            _forget(page, str(request.session_hash), forget_after)
+
+        page.unload(leave)
+        page.load(None, None, None, js=fragments.described(ALTS), **PRIVATE)
+    page.queue(max_size=MOST_WAITING, default_concurrency_limit=2)
     return page
+
+
+def _forget(page: gr.Blocks, session: str, after: float) -> None:
+    """Drop all that a visit holds once its page has been closed for a while; Gradio alone would keep it for an hour."""
+    holder = page.state_holder
+    left = holder.time_last_used.get(session)
+
+    def drop() -> None:
+        # somebody who came back has used the page since
+        if holder.time_last_used.get(session) == left:
+            holder.session_data.pop(session, None)
+            holder.time_last_used.pop(session, None)
+
+    timer = threading.Timer(after, drop)
+    timer.daemon = True
+    timer.start()
 
 
 def _keep_lists_fresh(studio: Studio, visit: gr.State, compare: Parts, mix: Parts, styles: Parts) -> None:
@@ -138,6 +172,7 @@ def theme() -> gr.themes.Base:
         "block_info_text_color": "*neutral_600",
         "input_border_width": "1px",
         "input_border_color": "*neutral_300",
+        "checkbox_border_color": "*neutral_400",
         "block_title_background_fill": "none",
         "block_title_padding": "0",
         "block_title_text_color": "*body_text_color",
@@ -155,6 +190,7 @@ def theme() -> gr.themes.Base:
         "body_text_color_subdued_dark": "*neutral_400",
         "block_info_text_color_dark": "*neutral_400",
         "input_border_color_dark": "*neutral_700",
+        "checkbox_border_color_dark": "*neutral_500",
     }
     return gr.themes.Soft(
         primary_hue="orange",
@@ -179,12 +215,20 @@ def launch_options() -> dict[str, Any]:
     }
 
 
-def main() -> None:
+def main(device: str = "auto", **launch: Any) -> None:
+    """Serve the page until it is interrupted.
+
+    Args:
+        launch: further arguments of Gradio's `launch`, such as server_name, server_port and share.
+    """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    studio = Studio(gallery=HERE / "styles", worker=gpu)
+    studio = Studio(gallery=HERE / "styles", worker=gpu, device=device)
+    page = build(studio)
+    page.launch(prevent_thread_lock=True, **launch_options(), **launch)
     # the first visitor shall not wait for what can be made ready while the page is loading
-    threading.Thread(target=studio.warm_up, daemon=True).start()
-    build(studio).launch(**launch_options())
+    if not os.getenv("SPACES_ZERO_GPU"):  # where the GPU is lent, this process must not touch it
+        threading.Thread(target=studio.warm_up, daemon=True).start()
+    page.block_thread()
 
 
 if __name__ == "__main__":

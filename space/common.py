@@ -15,7 +15,7 @@ from photos import Photo
 
 from metastyle_hub import MetaStyleError
 
-__all__ = ["LIVE", "PICTURE_BUTTONS", "PRIVATE", "WORK", "Parts", "friendly", "needed", "style_list"]
+__all__ = ["LIVE", "PICTURE_BUTTONS", "PRIVATE", "WORK", "Parts", "divider_slider", "friendly", "needed", "style_list"]
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +66,11 @@ def needed(photo: Photo | None, style: Photo | None = None, *, both: bool = Fals
         raise gr.Error(texts.NO_PHOTO, print_exception=False)
     if both and style is None:
         raise gr.Error(texts.NO_STYLE, print_exception=False)
+
+
+def divider_slider(elem_id: str) -> gr.Slider:
+    """The divider of an image slider once more, for the keyboard: the handle in the picture cannot be reached by it."""
+    return gr.Slider(0, 100, 50, step=1, label=texts.DIVIDER, buttons=[], elem_id=elem_id, elem_classes="divider")
 
 
 def style_list(label: str, elem_id: str, choices: list[str], value: str | None) -> gr.Dropdown:

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 import texts
 from actions import Studio, Visit
-from common import LIVE, PICTURE_BUTTONS, PRIVATE, WORK, Parts, friendly, needed, style_list
+from common import LIVE, PICTURE_BUTTONS, PRIVATE, WORK, Parts, divider_slider, friendly, needed, style_list
 
 
 def compare_tab(studio: Studio, visit: gr.State, adapt: Parts, tab: gr.Tab) -> Parts:
@@ -24,10 +24,11 @@ def compare_tab(studio: Studio, visit: gr.State, adapt: Parts, tab: gr.Tab) -> P
         buttons=PICTURE_BUTTONS,
         elem_id="compared",
     )
-    divider = gr.Slider(
-        0, 100, 50, step=1, label=texts.DIVIDER, info=texts.DIVIDER_INFO, buttons=[], elem_id="compare-divider"
-    )
-    caption = gr.Markdown(elem_id="compare-caption")
+    divider = divider_slider("compare-divider")
+    with gr.Row():
+        caption = gr.Markdown(elem_id="compare-caption")
+        save = gr.Button(texts.SAVE_BOTH, size="md", scale=0, min_width=220, elem_id="save-both")
+    saved = gr.File(label=texts.FILE, visible=False, interactive=False, file_count="multiple", elem_id="compare-files")
     with gr.Accordion(texts.CLASSIC_TITLE, open=False, elem_id="classic"):
         gr.Markdown(texts.CLASSIC_INTRO)
         with gr.Row():
@@ -57,6 +58,13 @@ def compare_tab(studio: Studio, visit: gr.State, adapt: Parts, tab: gr.Tab) -> P
         return pair, texts.COMPARE_ALT.format(left=left, right=right)
 
     @friendly
+    def compared_files(photo: Any, left: str, right: str, visit: Any) -> Any:
+        """Both sides as files, the photo's as large as it came."""
+        needed(photo)
+        visit = visit or Visit()
+        return gr.File([str(studio.entry_file(name, photo, visit)) for name in (left, right)], visible=True)
+
+    @friendly
     def classic(photo: Any, style: Any, iterations: float, visit: Any) -> Iterator[Any]:
         """Gatys' pixel optimisation of one photo towards one style picture, streamed; slow."""
         needed(photo, style, both=True)
@@ -77,6 +85,13 @@ def compare_tab(studio: Studio, visit: gr.State, adapt: Parts, tab: gr.Tab) -> P
         **LIVE,
     )
     divider.input(lambda at: gr.ImageSlider(slider_position=at), divider, both, queue=False, **PRIVATE)
+    save.click(
+        compared_files,
+        [adapt.photo, first, second, visit],
+        saved,
+        api_name="compared_files",
+        concurrency_limit=1,
+    )
     swap = (lambda: (gr.Button(visible=False), gr.Button(visible=True))), None, [optimise, stop]
     optimise.click(*swap, queue=False, **PRIVATE)
     running = optimise.click(

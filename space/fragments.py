@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -26,7 +27,7 @@ def curve(points: Curve, steps: int) -> str:
     low, high = min(values), max(values)
     span = max(high - low, 0.1)
 
-    def line(which: int) -> tuple[str, float, float]:
+    def line(which: int, points: Curve) -> tuple[str, float, float]:
         where = [
             (
                 left + (width - left - right) * p[0] / max(1, steps),
@@ -35,6 +36,8 @@ def curve(points: Curve, steps: int) -> str:
             for p in points
         ]
         return " ".join(f"{x:.1f},{y:.1f}" for x, y in where), *where[-1]
+
+    measured, points = points, smooth(points)
 
     label = texts.CURVE_LABEL.format(
         index=points[-1][0], content0=points[0][1], content1=points[-1][1], style0=points[0][2], style1=points[-1][2]
@@ -46,13 +49,25 @@ def curve(points: Curve, steps: int) -> str:
         f'<text x="{width - right}" y="{height - 5}" text-anchor="end">{steps} {texts.CURVE_STEPS}</text>',
     ]
     for which, (kind, name) in enumerate((("content", texts.CURVE_CONTENT), ("style", texts.CURVE_STYLE)), start=1):
-        path, x, y = line(which)
+        path, x, y = line(which, points)
+        raw, _, _ = line(which, measured)
         at = left + (which - 1) * 110
         parts += [
-            f'<polyline class="{kind}" points="{path}"/><circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="4"/>',
+            f'<polyline class="{kind} raw" points="{raw}"/><polyline class="{kind}" points="{path}"/>'
+            f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="4"/>',
             f'<circle class="{kind}" cx="{at + 6}" cy="9" r="4"/><text x="{at + 16}" y="13">{name}</text>',
         ]
     return "".join(parts) + "</svg>"
+
+
+def smooth(points: Curve, window: int = 12) -> Curve:
+    """The trend: every value the geometric mean of the last few, as each step sees other crops of other photos."""
+
+    def mean(which: int, end: int) -> float:
+        logs = [math.log(max(p[which], 1e-12)) for p in points[max(0, end - window) : end]]
+        return math.exp(sum(logs) / len(logs))
+
+    return [(point[0], mean(1, i), mean(2, i)) for i, point in enumerate(points, start=1)]
 
 
 @dataclass(frozen=True)
@@ -82,6 +97,35 @@ def strip(frames: Sequence[Frame], title: str, empty: str, slider: str = "") -> 
     return f'<section class="strip" aria-label="{escape(title)}">{"".join(figures)}</section>'
 
 
+def show(elem_id: str) -> str:
+    """JavaScript for an event: bring an element into view, which on a phone is far below the button."""
+    return f"""() => {{
+  const place = document.getElementById("{elem_id}");
+  const box = place.getBoundingClientRect();
+  if (box.top < 0 || box.top > 0.6 * innerHeight) place.scrollIntoView({{block: "start", behavior: "smooth"}});
+  return [];
+}}"""
+
+
+def described(alts: Mapping[str, Sequence[str]]) -> str:
+    """JavaScript for the page's load: text alternatives where Gradio has none, for what comes later as well.
+
+    Args:
+        alts: texts by selector, one for each picture that it finds; with none, the picture's file name tells.
+    """
+    return f"""() => {{
+  const alts = {json.dumps(alts)};
+  const describe = () => {{
+    for (const [selector, texts] of Object.entries(alts)) document.querySelectorAll(selector).forEach((picture, i) => {{
+      if (!picture.alt) picture.alt = texts[i] || decodeURIComponent(new URL(picture.src).pathname)
+        .split("/").pop().replace(/\\.\\w+$/, "").replaceAll("_", " ");
+    }});
+  }};
+  describe();
+  new MutationObserver(describe).observe(document.body, {{subtree: true, childList: true}});
+}}"""
+
+
 PRESS = """
 element.addEventListener('click', (event) => {
   const button = event.target.closest('button[data-slider]');
@@ -92,6 +136,20 @@ element.addEventListener('click', (event) => {
 });
 """
 """What makes the pictures of a strip move their slider: for a gr.HTML's `js_on_load`."""
+
+
+ADD = """
+element.addEventListener('click', (event) => {
+  const button = event.target.closest('button[data-repo]');
+  const input = button && document.querySelector('#repo input, #repo textarea');
+  if (!input) return;
+  input.value = button.dataset.repo;
+  input.dispatchEvent(new Event('input', {bubbles: true}));
+  // the page takes note of what was typed before the button asks for it
+  setTimeout(() => document.querySelector('#add').click(), 100);
+});
+"""
+"""What makes a card's button add its style: for a gr.HTML's `js_on_load`."""
 
 
 def table(rows: Iterable[Sequence[object]]) -> str:
@@ -115,7 +173,9 @@ def hub_cards(styles: Iterable[HubStyle]) -> str:
         )
         facts = escape(texts.HUB_CARD.format(likes=style.likes, downloads=style.downloads))
         cards.append(
-            f"<figure>{picture}<figcaption><b>{name}</b><br><code>{repo}</code><br>{facts}</figcaption></figure>"
+            f"<figure>{picture}<figcaption><b>{name}</b><br><code>{repo}</code><br>{facts}</figcaption>"
+            f'<button type="button" data-repo="{repo}" aria-label="{escape(texts.HUB_ADD)} {name}">'
+            f"{escape(texts.HUB_ADD)}</button></figure>"
         )
     if not cards:
         return f'<div class="empty">{escape(texts.HUB_NONE)}</div>'

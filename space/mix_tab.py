@@ -41,6 +41,8 @@ def mix_tab(studio: Studio, visit: gr.State, adapt: Parts, tab: gr.Tab) -> Parts
                 make_strip = gr.Button(texts.STRIP_GO, size="md", min_width=120, elem_id="make-strip")
                 make_sweep = gr.Button(texts.SWEEP_GO, size="md", min_width=120, elem_id="make-sweep")
                 keep = gr.Button(texts.KEEP_MIX, size="md", min_width=120, elem_id="keep-mix")
+                save = gr.Button(texts.SAVE_PICTURE, size="md", min_width=120, elem_id="save-mix")
+            saved = gr.File(label=texts.FILE, visible=False, interactive=False, elem_id="mix-file")
             sweep = gr.Image(
                 label=texts.SWEEP,
                 alt_text=texts.SWEEP_ALT,
@@ -77,6 +79,13 @@ def mix_tab(studio: Studio, visit: gr.State, adapt: Parts, tab: gr.Tab) -> Parts
             return None, texts.CHOOSE_TWO, visit
         picture = studio.mixed(first, second, share, photo, visit)
         return picture, texts.MIX_READY.format(share=1 - share, first=first, rest=share, second=second), visit
+
+    @friendly
+    def mixed_file(photo: Any, first: str, second: str, share: float, visit: Any) -> Any:
+        """A photo in the mix of two styles as a file, as large as it came."""
+        needed(photo)
+        mixed = studio.mix(first, second, share, visit or Visit())
+        return gr.File(str(studio.paint(photo, mixed, mixed.name)), visible=True)
 
     @friendly
     def blends(photo: Any, first: str, second: str, visit: Any) -> tuple[str, Visit]:
@@ -126,6 +135,7 @@ def mix_tab(studio: Studio, visit: gr.State, adapt: Parts, tab: gr.Tab) -> Parts
         show_progress="hidden",
         **LIVE,
     )
+    save.click(mixed_file, [*pair, share, visit], saved, api_name="mixed_file", concurrency_limit=1)
     make_strip.click(blends, [*pair, visit], [strip, visit], api_name="blends")
     make_sweep.click(animate, [*pair, visit], [sweep, visit], api_name="sweep")
     make_grid.click(paint_grid, [adapt.photo, *corners, visit], [grid, visit], api_name="grid")

@@ -20,9 +20,9 @@ def styles_tab(studio: Studio, visit: gr.State, adapt: Parts) -> Parts:
     with gr.Row(elem_classes="columns"):
         with gr.Column(min_width=300):
             pick = style_list(texts.PICK, "pick", [], None)
-            with gr.Row():
+            with gr.Row(elem_classes="pair"):
                 name = gr.Textbox(label=texts.NEW_NAME, max_length=60, elem_id="new-name", min_width=140)
-                rename = gr.Button(texts.RENAME, elem_id="rename", min_width=100)
+                rename = gr.Button(texts.RENAME, scale=0, elem_id="rename", min_width=110)
             with gr.Row():
                 paint = gr.Button(texts.PAINT, elem_id="paint", min_width=140)
                 download = gr.Button(texts.DOWNLOAD, elem_id="download", min_width=140)
@@ -64,10 +64,10 @@ def styles_tab(studio: Studio, visit: gr.State, adapt: Parts) -> Parts:
         )
     with gr.Accordion(texts.HUB_TITLE, open=False, elem_id="hub"):
         gr.Markdown(texts.HUB_INTRO)
-        with gr.Row():
-            search = gr.Textbox(label=texts.HUB_SEARCH, elem_id="search")
-            find = gr.Button(texts.HUB_GO, elem_id="find", min_width=80)
-        cards = gr.HTML(elem_id="cards")
+        with gr.Row(elem_classes="pair"):
+            search = gr.Textbox(label=texts.HUB_SEARCH, elem_id="search", min_width=140)
+            find = gr.Button(texts.HUB_GO, scale=0, elem_id="find", min_width=90)
+        cards = gr.HTML(js_on_load=fragments.ADD, elem_id="cards")
 
     @friendly
     def rename_style(name: str, new: str, visit: Any) -> tuple[str, Visit, Any]:

@@ -21,6 +21,7 @@ MOVES, MOVES_INFO = (
     "Norms make a style of 13 kB; the whole network takes 7 MB.",
 )
 MOVES_CHOICES = [("Norms only", "norm"), ("The whole network", "all")]
+MORE = "More settings"
 GO, STOP = "Learn this style", "Stop here"
 PREVIEW, PREVIEW_ALT = "Live", "The photo as painted at this step"
 READY = "**Ready.** {estimate} Press *Learn this style* and watch."
@@ -42,7 +43,8 @@ FILM_TITLE = "Film of the adaptation"
 FILM_CAPTION, FILM_ALT = "step {index}", "The photo after {index} steps"
 
 RESULT = "Before and after"
-DIVIDER, DIVIDER_INFO = "Divider", "How much of the left picture shows, in percent."
+RESULT_ALTS = ("The photo before", "The photo after")
+DIVIDER = "Divider, percent"
 SCRUB, SCRUB_INFO = "Step", "Go back through the adaptation; nothing is computed twice."
 STRENGTH, STRENGTH_INFO = "Strength", "1 is the style, 0 the photo."
 KEEP_COLORS, KEEP_COLORS_INFO = "Keep the photo's colours", "Only light and strokes come from the style."
@@ -56,7 +58,9 @@ COMPARE_INTRO = (
     "Two pictures of one photo, side by side: two styles, one style at two step counts, or the slow classic. "
     "The photo is the one in the first tab."
 )
-LEFT, RIGHT, SHOW = "Left", "Right", "Show"
+LEFT, RIGHT = "Left", "Right"
+SAVE_BOTH = "Both at full size"
+COMPARE_ALTS = ("The left picture", "The right picture")
 COMPARE_ALT = "Left: {left}. Right: {right}."
 THE_PHOTO = "The photo"
 AT_STEP = "{name}, step {index}"
@@ -78,7 +82,7 @@ MIX_INTRO = (
 FIRST, SECOND = "First style", "Second style"
 SHARE, SHARE_INFO = "Blend", "0 is the first style, 1 the second."
 MIXED, MIXED_ALT = "The mix", "The photo painted by the mix of the two styles"
-MIX_EMPTY = "**No styles to mix yet.** Learn one in the first tab, or:"
+MIX_EMPTY = "**It takes two styles to mix.** Learn them in the first tab, or:"
 MIX_LEARN = "Learn two of the examples now"
 MIX_LEARNING = "**Learning “{name}”**: step {index} of {steps}, {left} left."
 MIX_READY = "**{share:.0%} {first}, {rest:.0%} {second}.**"
@@ -93,8 +97,8 @@ GRID, GRID_ALT = "Grid", "Grid of blends with the four styles in its corners"
 
 # ---- my styles
 STYLES_INTRO = (
-    "What you learned, mixed or added during this visit. It is forgotten when you leave: download what you want to "
-    "keep. A style never contains your photo or the style picture."
+    "What you learned, mixed or added during this visit. It is forgotten soon after you leave: download what you want "
+    "to keep. A style never contains your photo or the style picture."
 )
 STYLES_EMPTY = "Nothing here yet. Learn a style in the first tab, upload one, or add one from the Hub."
 PICK, NEW_NAME, RENAME = "Style", "New name", "Rename"
@@ -102,9 +106,9 @@ PAINT, DOWNLOAD = "Paint the photo, full size", "Download as .zip"
 UPLOAD = "Upload a .zip"
 HUB_REPO, HUB_PLACEHOLDER, HUB_ADD = "From the Hugging Face Hub", "user/repo", "Add"
 HUB_TITLE, HUB_SEARCH, HUB_GO = "Styles on the Hub", "Search", "Look"
-HUB_INTRO = "Styles of this very base that people shared. Add one by its name above."
+HUB_INTRO = "Styles of this very base that people shared."
 HUB_NONE = "No styles of this base were found."
-HUB_CARD = "{likes} likes, {downloads} downloads"
+HUB_CARD = "likes {likes}, downloads {downloads}"
 HUB_NO_PREVIEW = "no preview"
 PUSH_TITLE = "Share on the Hub"
 PUSH_INTRO = "Sign in, and the chosen style becomes a repo of yours, with a card. It may only touch repos it made."
