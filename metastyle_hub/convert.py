@@ -66,6 +66,7 @@ def convert_johnson(file: str | os.PathLike[str], name: str | None = None) -> Me
         width=parameters["down.0.conv.weight"].shape[0],
         residual_blocks=len({key.split(".")[1] for key in parameters if key.startswith("trunk.")}),
         photo_channels=False,
+        upsampling="nearest",
     )
     with torch.device("meta"):
         expected = dict(ImageTransformationNetwork(config).named_parameters())

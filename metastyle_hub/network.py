@@ -1,7 +1,7 @@
 """The image transformation network M(.; w): Johnson et al. 2016 with instance normalisation (MetaStyle, section 4).
 
     conv 9x9 (32), 3x3/2 (64), 3x3/2 (128), five residual blocks of two 3x3 convs (128),
-    twice nearest upsampling by 2 + 3x3 conv (64, 32), conv 9x9 (3), sigmoid.
+    twice upsampling by 2 + 3x3 conv (64, 32), conv 9x9 (3), sigmoid.
 
 Reflection padding, and instance normalisation with scale and shift after every convolution but the last.
 1,679,235 parameters, of which 3,200 are the scales and shifts that the inner loop of meta-learning moves.
@@ -46,6 +46,11 @@ class NetworkConfig(Settings):
     width: int = setting(32, "channels after the first convolution; the trunk has four times as many", low=1, high=512)
     residual_blocks: int = setting(5, "in the trunk, at a quarter of the resolution", low=0, high=64)
     photo_channels: bool = setting(True, "whether the last norm layer carries the photo's own logits; ours")
+    upsampling: str = setting(
+        "bilinear",
+        "to twice the size; the paper's nearest leaves grids where photos are flat",
+        choices=("bilinear", "nearest"),
+    )
 
 
 class InstanceNorm(nn.Module):
@@ -132,10 +137,13 @@ class ImageTransformationNetwork(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         x = self.trunk(self.down(images))  # (B, 128, H/4, W/4)
         carried = self.carried(images) if self.config.photo_channels else None
-        # nearest upsampling before the convolution leaves no checkerboard
-        x = self.up[0](F.interpolate(x, scale_factor=2, mode="nearest"))  # (B, 64, H/2, W/2)
-        x = self.up[1](F.interpolate(x, scale_factor=2, mode="nearest"), carried)  # (B, 32, H, W)
+        x = self.up[0](self.upsample(x))  # (B, 64, H/2, W/2)
+        x = self.up[1](self.upsample(x), carried)  # (B, 32, H, W)
         return self.out(x)  # (B, 3, H, W), logits
+
+    def upsample(self, x: Tensor) -> Tensor:
+        """Twice as high and wide: (B, C, H, W) -> (B, C, 2H, 2W)."""
+        return F.interpolate(x, scale_factor=2, mode=self.config.upsampling)
 
     def carried(self, images: Tensor) -> Tensor:
         """What the last shifts scale: the photo's logits z, -z, and ones for the other channels: (B, 32, H, W)."""

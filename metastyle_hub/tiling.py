@@ -26,9 +26,10 @@ __all__ = ["TilingConfig", "transform_in_tiles"]
 
 _EPS = 1e-5  # that of F.instance_norm
 
-# Pixels around a tile that its convolutions need: down 4 + 1 + 2 * 1 and up 2 * 1 + 1 + 4 at full resolution are 7,
-# and strides round up to a multiple of 4.
-_MARGIN = 8
+# Pixels of full resolution around a tile that its layers need: 4 + 1 + 2 on the way down; on the way up 4 for the last
+# convolution, 1 and 2 for those before it, 2 and 4 for what bilinear upsampling looks at beside them: 13, rounded up
+# to a multiple of 4.
+_MARGIN = 16
 
 
 @dataclass(frozen=True)
@@ -131,14 +132,14 @@ def transform_in_tiles(
         for tile in tiles:
             x = tile.read(trunk, 1)
             for earlier in up[:depth]:
-                x = earlier.normalize(earlier.convolve(_double(x)))
-            layer.moments.add(tile.without_margin(layer.convolve(_double(x)), 2 << depth))
+                x = earlier.normalize(earlier.convolve(network.upsample(x)))
+            layer.moments.add(tile.without_margin(layer.convolve(network.upsample(x)), 2 << depth))
     picture = torch.empty_like(image)
     for tile in tiles:
         x = tile.read(trunk, 1)
         carried = network.carried(tile.read(image, 4)) if network.config.photo_channels else None
         for layer in up:
-            x = layer.normalize(layer.convolve(_double(x)), carried if layer is up[-1] else None)
+            x = layer.normalize(layer.convolve(network.upsample(x)), carried if layer is up[-1] else None)
         logits = torch.func.functional_call(network.out, _within("out", parameters), (x,))
         tile.write(picture, to_picture(network, logits), 4)
     return picture
@@ -164,10 +165,6 @@ class _Layer:
 def _within(name: str, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The parameters of a part of the network, by their names in it."""
     return {key.removeprefix(f"{name}."): p for key, p in parameters.items() if key.startswith(f"{name}.")}
-
-
-def _double(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2, mode="nearest")
 
 
 def _tiles(height: int, width: int, size: int) -> Iterator[_Tile]:

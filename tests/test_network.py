@@ -166,6 +166,20 @@ def test_borders_are_painted_like_the_rest():
     assert float((result - result[..., 24:25, 32:33]).abs().max()) < 1e-3
 
 
+def test_a_smooth_photo_gets_no_grid():
+    """Nearest upsampling makes stairs of four pixels out of a slope, which the layers behind it sharpen into a grid."""
+    y, x = torch.meshgrid(torch.linspace(0, 1, 64), torch.linspace(0, 1, 64), indexing="ij")
+    photo = (0.3 + 0.2 * torch.stack([x, y, x * y]))[None]
+    grid = {}
+    for upsampling in ("nearest", "bilinear"):
+        network = ImageTransformationNetwork(NetworkConfig(4, 1, photo_channels=False, upsampling=upsampling))
+        with torch.no_grad():
+            row = transform(network, tiny.parameters(), photo)[0, :, 24:40, 16:48].flatten(0, 1)  # (48, 32)
+        spectrum = torch.fft.rfft(row - row.mean(1, keepdim=True), dim=1).abs().square().mean(0)
+        grid[upsampling] = float(spectrum[[8, 16]].sum())  # waves of four and of two pixels
+    assert grid["bilinear"] < 0.2 * grid["nearest"]
+
+
 def test_bfloat16_paints_nearly_the_same_picture():
     network, parameters, batch = ImageTransformationNetwork(tiny.NETWORK), tiny.parameters(), tiny.photos(1)
     with torch.no_grad():
