@@ -5,20 +5,31 @@
 >>> style.stylize("photo.jpg").save("out.png")
 """
 
-from metastyle_hub.adaptation import AdaptationConfig
-from metastyle_hub.errors import MetaStyleError
+from metastyle_hub.adaptation import AdaptationConfig, AdaptationError
+from metastyle_hub.artifacts import ArtifactError
+from metastyle_hub.devices import DeviceError
+from metastyle_hub.errors import ImageError, MetaStyleError, SettingError
+from metastyle_hub.features import FeaturesError
 from metastyle_hub.hub import HubError, HubStyle, list_styles
+from metastyle_hub.interpolation import InterpolationError
 from metastyle_hub.loss import LossWeights
 from metastyle_hub.model import MetaStyle, StyleStep, interpolate
 from metastyle_hub.version import __version__
 
 __all__ = [
     "AdaptationConfig",
+    "AdaptationError",
+    "ArtifactError",
+    "DeviceError",
+    "FeaturesError",
     "HubError",
     "HubStyle",
+    "ImageError",
+    "InterpolationError",
     "LossWeights",
     "MetaStyle",
     "MetaStyleError",
+    "SettingError",
     "StyleStep",
     "__version__",
     "interpolate",

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from metastyle_hub.data import CropConfig, ImagePool, random_crops
-from metastyle_hub.errors import MetaStyleError
+from metastyle_hub.errors import MetaStyleError, SettingError
 from metastyle_hub.loss import LossWeights, PerceptualLoss
 from metastyle_hub.network import Parameters, norm_parameters, transform
 from metastyle_hub.settings import Settings, setting
@@ -55,7 +55,7 @@ class AdaptationConfig(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.size % 4:
-            raise ValueError(f"size must be a multiple of 4, got {self.size}.")
+            raise SettingError(f"size must be a multiple of 4, got {self.size}.")
 
     def rate(self, step: int) -> float:
         """The share of the learning rates at a step: half a cosine from 1 to `final_rate`."""

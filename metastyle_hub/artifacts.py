@@ -27,7 +27,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from metastyle_hub.errors import MetaStyleError
+from metastyle_hub.errors import MetaStyleError, first_line
 from metastyle_hub.network import ImageTransformationNetwork, NetworkConfig, Parameters, norm_parameters
 from metastyle_hub.version import __version__
 
@@ -50,6 +50,9 @@ log = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+
+_MOST_WIDTH, _MOST_BLOCKS = 128, 32  # of a network from a file: 600 MB, far beyond any use, and no harm to load
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 class ArtifactError(MetaStyleError, ValueError):
@@ -98,7 +101,7 @@ class ArtifactConfig:
         """
         try:
             values = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ArtifactError(f"{CONFIG_FILE} in {where} is not JSON ({error}); it may be damaged.") from error
         if not isinstance(values, dict) or values.get("kind") not in ("base", "style"):
             raise ArtifactError(f'{where} is no metastyle_hub base or style: {CONFIG_FILE} lacks "kind".')
@@ -126,8 +129,15 @@ class ArtifactConfig:
             _check_types(config)
             _check_types(config.base_model)
         except (TypeError, ValueError, AttributeError) as error:
-            what = str(error).splitlines()[0].rstrip(".")
-            raise ArtifactError(f"{CONFIG_FILE} in {where} has a value that makes no sense: {what}.") from error
+            raise ArtifactError(
+                f"{CONFIG_FILE} in {where} has a value that makes no sense: {first_line(error)}."
+            ) from error
+        size = config.architecture
+        if size.width > _MOST_WIDTH or size.residual_blocks > _MOST_BLOCKS:
+            raise ArtifactError(
+                f"{CONFIG_FILE} in {where} asks for width {size.width} and {size.residual_blocks} residual_blocks; "
+                f"more than {_MOST_WIDTH} and {_MOST_BLOCKS} are not loaded."
+            )
         if config.parameters not in ("norm", "all"):
             raise ArtifactError(f"{CONFIG_FILE} in {where}: parameters must be norm or all, got {config.parameters!r}.")
         if config.output not in (None, "clamp"):
@@ -212,8 +222,11 @@ def _checked_tensors(data: bytes, config: ArtifactConfig, where: str) -> Paramet
             raise ArtifactError(
                 f"{name} in {where} has shape {tuple(value.shape)}, expected {tuple(expected[name].shape)}."
             )
-        if not value.is_floating_point() or not bool(torch.isfinite(value).all()):
-            raise ArtifactError(f"{name} in {where} holds values that are no finite numbers; the file cannot be used.")
+        # what is tested is what is returned: a float64 may be finite and yet too large
+        if value.dtype not in _DTYPES or not bool(torch.isfinite(value.float()).all()):
+            raise ArtifactError(
+                f"{name} in {where} holds values that are no finite numbers in float32; the file cannot be used."
+            )
     return {name: tensors[name].float() for name in expected}
 
 

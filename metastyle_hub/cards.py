@@ -215,12 +215,12 @@ def _facts(config: ArtifactConfig, fingerprint: str) -> Iterable[tuple[str, obje
     yield "library", f"metastyle_hub {__version__}"
 
 
-def _flat(values: Mapping[str, Any]) -> Iterable[tuple[str, object]]:
+def _flat(values: Mapping[str, Any], group: str = "") -> Iterable[tuple[str, object]]:
     for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat(value)
+            yield from _flat(value, f"{key}: ")
         elif isinstance(value, str | int | float):
-            yield key, f"{value:g}" if isinstance(value, float) else value
+            yield group + key, f"{value:g}" if isinstance(value, float) else value
 
 
 def _base_text(reference: BaseReference | None) -> str:

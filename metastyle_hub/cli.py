@@ -1,4 +1,4 @@
-"""The `metastyle` command.
+"""Learn the style of a picture in a minute, and put photos into it.
 
 metastyle adapt starry_night.jpg -o starry          learn a style, in a minute
 metastyle stylize photo.jpg -s starry -o out.png    use it
@@ -12,18 +12,31 @@ metastyle push starry me/starry-night               share it on the Hugging Face
 from __future__ import annotations
 
 import argparse
-import json
+import contextlib
 import logging
+import os
 import sys
 import time
 from collections.abc import Sequence
-from itertools import chain, count
 from pathlib import Path
 
 from PIL import Image
 from tqdm import tqdm
 
-from metastyle_hub.errors import ImageError, MetaStyleError
+from metastyle_hub.adaptation import AdaptationConfig
+from metastyle_hub.artifacts import fingerprint, write_files
+from metastyle_hub.cli_files import distinct, photo_files, suffix_for
+from metastyle_hub.cli_hub import add_hub_commands
+from metastyle_hub.cli_space import add_space_command
+from metastyle_hub.demo import Demo, demo_steps
+from metastyle_hub.errors import ImageError, MetaStyleError, SettingError
+from metastyle_hub.hub import EMBEDDED
+from metastyle_hub.images import check_writable, load_image, save_image
+from metastyle_hub.loading import load
+from metastyle_hub.loss import LossWeights
+from metastyle_hub.model import MetaStyle, StyleStep, interpolate
+from metastyle_hub.settings import add_arguments, from_arguments
+from metastyle_hub.sheets import contact_sheet
 from metastyle_hub.version import __version__
 
 __all__ = ["main"]
@@ -31,14 +44,24 @@ __all__ = ["main"]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0, or 2 after a user's mistake (one sentence on stderr)."""
+    for stream in (sys.stdout, sys.stderr):  # a name in letters that the terminal lacks is no reason to fail
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.WARNING, format="metastyle: %(message)s")
     # the Hub's client writes to stderr by itself; of its retries one line each is enough, the cause comes at the end
     logging.getLogger("huggingface_hub").propagate = False
     logging.getLogger("huggingface_hub.utils._http").addFilter(_without_causes)
-    arguments = _parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
     try:
+        if "" in argv:  # which would otherwise mean the current folder
+            raise SettingError("One of the arguments is empty; if it comes from a variable, check that this is set.")
+        arguments = _parser().parse_args(argv)
         arguments.run(arguments)
-    except (MetaStyleError, ValueError) as error:
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has seen enough, as `head` does; Python would complain at its exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except MetaStyleError as error:
         print(f"metastyle: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -52,14 +75,6 @@ def _without_causes(record: logging.LogRecord) -> bool:
 
 
 def _parser() -> argparse.ArgumentParser:
-    # the settings classes give the options their text and range, so they are imported even for --help;
-    # torch comes with them, which is why main() imports nothing else early
-    from metastyle_hub.adaptation import AdaptationConfig
-    from metastyle_hub.cli_hub import add_hub_commands
-    from metastyle_hub.cli_space import add_space_command
-    from metastyle_hub.loss import LossWeights
-    from metastyle_hub.settings import add_arguments
-
     parser = argparse.ArgumentParser(
         prog="metastyle", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -85,8 +100,10 @@ def _parser() -> argparse.ArgumentParser:
     add_arguments(adapt.add_argument_group("weights of the loss"), LossWeights)
 
     stylize = command("stylize", _stylize, "put photos into a style", _STYLIZE)
-    stylize.add_argument("photos", nargs="+", help="pictures, folders or glob patterns")
-    stylize.add_argument("-s", "--style", nargs="+", required=True, help="folders or Hub repos of learned styles")
+    stylize.add_argument("photos", nargs="*", help="pictures, folders or glob patterns")
+    stylize.add_argument(
+        "-s", "--style", nargs="+", action="extend", required=True, help="folders or Hub repos of learned styles"
+    )
     stylize.add_argument("-o", "--out", type=Path, required=True, help="a file, or a folder for several results")
     _add_look(stylize)
 
@@ -95,14 +112,15 @@ def _parser() -> argparse.ArgumentParser:
     mix.add_argument("--content", required=True, metavar="PHOTO", help="the photo to show the mixes on")
     mix.add_argument("-o", "--out", type=Path, required=True, help="the picture to write")
     mix.add_argument("--weights", type=float, nargs="+", metavar="W", help="one mix with these weights, summing to 1")
-    mix.add_argument("--frames", type=int, default=7, metavar="N", help="pictures in the strip (default 7)")
+    mix.add_argument(
+        "--frames", type=int, metavar="N", help="pictures in the strip (default 7, or more for more than four styles)"
+    )
     mix.add_argument("--save", type=Path, metavar="FOLDER", help="with --weights: also save the mix as a style")
     _add_look(mix)
 
-    info = command(
-        "info", _info, "say what a base or style is", "Prints what a folder or Hub repo holds and where it came from."
-    )
+    info = command("info", _info, "say what a base or style is", _INFO, device=False)
     info.add_argument("source", nargs="?", help="folder or Hub repo (default: the base in the package)")
+    info.add_argument("--json", action="store_true", help="print the configuration alone")
 
     add_hub_commands(command)
     add_space_command(command)
@@ -140,6 +158,11 @@ _INTERPOLATE = """Mixes learned styles: a strip from the first over the others t
     metastyle interpolate starry wave --content photo.jpg -o strip.png
     metastyle interpolate starry wave glass --weights 0.5 0.3 0.2 --content photo.jpg -o mix.png --save mix"""
 
+_INFO = """Prints what a folder or Hub repo holds and where it came from. Needs no base and no device.
+
+    metastyle info starry
+    metastyle info me/starry-night --json"""
+
 _DEMO = """Learns two styles and shows them: photo, style, steps 0 / 5 / 20 / 100, and a strip between the two.
 
     metastyle demo -o demo.png
@@ -147,47 +170,57 @@ _DEMO = """Learns two styles and shows them: photo, style, steps 0 / 5 / 20 / 10
 
 
 def _adapt(args: argparse.Namespace) -> None:
-    from metastyle_hub.adaptation import AdaptationConfig
-    from metastyle_hub.artifacts import write_files
-    from metastyle_hub.loss import LossWeights
-    from metastyle_hub.model import MetaStyle
-    from metastyle_hub.settings import from_arguments
-
     config = from_arguments(AdaptationConfig, args, weights=from_arguments(LossWeights, args))
     base = MetaStyle.from_pretrained(args.base, device=args.device)
     contents = args.contents[0] if args.contents and len(args.contents) == 1 else args.contents
+    preview = load_image(args.preview) if args.preview else None
     steps = base.adapt_iter(args.style, contents=contents, config=config)
+    is_new = not args.out.exists()
     write_files(args.out, {})  # a place that cannot be written should cost a second, not the whole adaptation
     started = time.perf_counter()
-    with tqdm(total=config.steps, unit="step", desc=Path(args.style).stem[:20]) as bar:
-        for step in steps:
-            bar.update(step.index - bar.n)
-            bar.set_postfix_str(f"loss {step.loss:.2f} content {step.content:.2f} style {step.style:.3f}")
+    step: StyleStep | None = None
+    stopped: KeyboardInterrupt | None = None
+    try:
+        with tqdm(total=config.steps, unit="step", desc=Path(args.style).stem[:20]) as bar:
+            for step in steps:
+                bar.update(step.index - bar.n)
+                bar.set_postfix_str(f"loss {step.loss:.2f} content {step.content:.2f} style {step.style:.3f}")
+    except KeyboardInterrupt as interrupt:
+        stopped = interrupt
+    finally:
+        if is_new:  # and empty: it comes back with the style in it
+            with contextlib.suppress(OSError):
+                args.out.rmdir()
+    if step is None or (stopped and not step.index):
+        raise stopped or KeyboardInterrupt
+    # every step is a usable style, so that whoever stops early keeps what has been learned
     style = step.style_model
-    style.save_pretrained(args.out)
-    if args.preview:
-        _save(style.stylize(args.preview), args.out / "preview.jpg")
+    style.save_pretrained(args.out, preview=preview)
     print(f"{args.out}: {style!r}, {time.perf_counter() - started:.0f} s")
+    if stopped:
+        raise stopped
     print(f"Next: metastyle stylize PHOTO -s {args.out} -o out.png")
 
 
 def _stylize(args: argparse.Namespace) -> None:
-    from metastyle_hub.model import MetaStyle
-
-    photos = _photos(args.photos)
-    names = _distinct([Path(s).resolve().name for s in args.style])
-    styles = {n: MetaStyle.from_pretrained(s, device=args.device) for n, s in zip(names, args.style, strict=True)}
-    several = len(photos) * len(styles) > 1
+    if not args.photos:
+        raise SettingError("There is no photo; name the photos before -s, which takes all names that follow it.")
+    photos = photo_files(args.photos)
+    names = distinct([Path(s).resolve().name for s in args.style])
+    several = len(photos) * len(names) > 1
     one_file = bool(args.out.suffix) and not args.out.is_dir()
     if several and one_file:
         raise ImageError(
-            f"{len(photos)} photos in {len(styles)} styles do not fit into the one file {args.out}; name a folder."
+            f"{len(photos)} photos in {len(names)} styles do not fit into the one file {args.out}; name a folder."
         )
+    made = iter(distinct([f"{photo.stem}_{name}{suffix_for(photo)}" for photo in photos for name in names]))
+    targets = {(photo, name): args.out if one_file else args.out / next(made) for photo in photos for name in names}
+    for target in targets.values():
+        check_writable(target)
+    styles = {n: MetaStyle.from_pretrained(s, device=args.device) for n, s in zip(names, args.style, strict=True)}
     failed: list[str] = []
-    results = _distinct([photo.stem + _suffix(photo) for photo in photos])
-    for photo, made in zip(tqdm(photos, unit="photo", disable=not several), map(Path, results), strict=True):
+    for photo in tqdm(photos, unit="photo", disable=not several):
         for name, style in styles.items():
-            target = args.out if one_file else args.out / f"{made.stem}_{name}{made.suffix}"
             try:
                 result = style.stylize(
                     photo, strength=args.strength, size=args.size, keep_photo_colors=args.keep_photo_colors
@@ -197,112 +230,70 @@ def _stylize(args: argparse.Namespace) -> None:
                     raise
                 failed.append(str(error))
                 break
-            _save(result, target)
+            save_image(result, targets[photo, name])
     if failed:
         raise ImageError(f"{len(failed)} of {len(photos)} photos were left out, the first because: {failed[0]}")
 
 
-def _photos(names: Sequence[str]) -> list[Path]:
-    from metastyle_hub.images import list_images
-
-    photos: list[Path] = []
-    for name in names:
-        path = Path(name)
-        if path.is_dir():
-            photos += list_images(path)
-        elif any(c in name for c in "*?[") and not path.exists():
-            found = sorted(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor) if path.anchor else path)))
-            if not found:
-                raise ImageError(f"Nothing matches {name}; check the pattern.")
-            photos += found
-        else:
-            photos.append(path)
-    return photos
-
-
-def _distinct(names: Sequence[str]) -> list[str]:
-    """The names, numbered where one comes again: no result may overwrite another."""
-    made: dict[str, None] = {}
-    for name in names:
-        stem, suffix = Path(name).stem, Path(name).suffix
-        numbered = (f"{stem}-{i}{suffix}" for i in count(2))
-        made[next(n for n in chain([name], numbered) if n not in made)] = None
-    return list(made)
-
-
-def _suffix(photo: Path) -> str:
-    return photo.suffix.lower() if photo.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp") else ".png"
-
-
 def _interpolate(args: argparse.Namespace) -> None:
-    from metastyle_hub.images import load_image
-    from metastyle_hub.model import MetaStyle, interpolate
-    from metastyle_hub.sheets import contact_sheet
-
-    if args.frames < 2:
-        raise ValueError(f"--frames must be at least 2, got {args.frames}.")
+    count = len(args.styles)
+    frames = max(7, 2 * count - 1) if args.frames is None else args.frames
+    if frames < 2:
+        raise SettingError(f"--frames must be at least 2, got {frames}.")
     if args.save and not args.weights:
-        raise ValueError("--save needs --weights, which say what mix to save.")
+        raise SettingError("--save needs --weights, which say what mix to save.")
+    if count < 2 and not args.weights:
+        raise SettingError(f"A strip goes from one style to another; name a second one beside {args.styles[0]}.")
+    check_writable(args.out)
     styles = [MetaStyle.from_pretrained(s, device=args.device) for s in args.styles]
     photo = load_image(args.content)
     look = {"strength": args.strength, "size": args.size, "keep_photo_colors": args.keep_photo_colors}
     if args.weights:
         mix = interpolate(styles, args.weights)
-        _save(mix.stylize(photo, **look), args.out)
+        save_image(mix.stylize(photo, **look), args.out)
         if args.save:
             mix.save_pretrained(args.save)
         return
     row: list[Image.Image] = []
     captions: list[str] = []
-    for i in tqdm(range(args.frames), unit="picture"):
-        position = i * (len(styles) - 1) / (args.frames - 1)
-        left = min(int(position), max(0, len(styles) - 2))
-        t = position - left
-        weights = [0.0] * len(styles)
-        weights[left] = 1 - t
-        if t:
-            weights[left + 1] = t
+    for i in tqdm(range(frames), unit="picture"):
+        position = i * (count - 1) / (frames - 1)
+        left = min(int(position), count - 2)
+        weights = [0.0] * count
+        weights[left : left + 2] = 1 - (position - left), position - left
         row.append(interpolate(styles, weights).stylize(photo, **look))
         captions.append(" / ".join(f"{w:.0%}" for w in weights))
-    _save(contact_sheet([row], captions, tile=min(512, max(row[0].size))), args.out)
+    save_image(contact_sheet([row], captions, tile=min(512, max(row[0].size))), args.out)
 
 
 def _info(args: argparse.Namespace) -> None:
-    from metastyle_hub.model import MetaStyle
-
-    model = MetaStyle.from_pretrained(args.source, device=args.device)
-    print(repr(model))
-    print(f"from {model.origin}, fingerprint {model.fingerprint}")
-    print(json.dumps(json.loads(model.config.to_json()), indent=2))
+    artifact, origin = load(args.source or EMBEDDED)
+    config, base = artifact.config, artifact.config.base_model
+    if not args.json:
+        print(f"{config.name or origin}: a {config.kind}, from {origin}")
+        if base is not None:
+            print(f"of the base {base.fingerprint} ({base.repo_id}{'@' + base.revision[:12] if base.revision else ''})")
+        else:
+            print(f"fingerprint {fingerprint(artifact.parameters)}")
+    print(config.to_json(), end="")
 
 
 def _demo(args: argparse.Namespace) -> None:
-    from metastyle_hub.adaptation import AdaptationConfig
-    from metastyle_hub.demo import Demo, demo_steps
-    from metastyle_hub.model import MetaStyle
-    from metastyle_hub.settings import from_arguments
-
+    check_writable(args.out)
     config = from_arguments(AdaptationConfig, args)
     demo = Demo(config=config)
-    if args.photo:
-        demo = Demo(args.photo, demo.styles, config)
-    if args.styles:
-        demo = Demo(demo.photo, tuple(args.styles), config)
+    photo = load_image(args.photo) if args.photo else demo.photo
+    first, second = map(load_image, args.styles) if args.styles else demo.styles
+    demo = Demo(photo, (first, second), config)
     base = MetaStyle.from_pretrained(device=args.device)
     with tqdm(total=2 * config.steps, unit="step", desc="two styles") as bar:
         for event in demo_steps(base, demo):
             if isinstance(event, Image.Image):
-                _save(event, args.out)
+                save_image(event, args.out)
             elif event.index:
                 bar.update()
                 bar.set_postfix_str(f"loss {event.loss:.2f}")
     print(f"{args.out}: a photo, two styles after 0, 5, 20 ... steps, and the way from one to the other")
-
-
-def _save(image: Image.Image, path: Path) -> None:
-    from metastyle_hub.images import save_image
-
-    save_image(image, path)
 
 
 if __name__ == "__main__":

@@ -99,6 +99,11 @@ def content_pool(contents: Contents = None) -> ImagePool:
     if isinstance(contents, str | os.PathLike) and Path(contents).is_dir():
         return FolderPool(contents)
     if not isinstance(contents, Image.Image | Tensor | np.ndarray | str | os.PathLike | Sequence):
+        if not isinstance(contents, ImagePool):
+            raise ImageError(
+                f"Contents are photos, a folder or a pool of pictures, not {contents!r}; leave them out for the "
+                "built-in ones."
+            )
         return contents
     if isinstance(contents, Tensor) and contents.ndim == 4:
         contents = list(contents)

@@ -54,9 +54,8 @@ def convert_johnson(file: str | os.PathLike[str], name: str | None = None) -> Me
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle fails in as many ways as there are bytes
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:80]
         raise ArtifactError(
-            f"{path} holds more than tensors or is damaged ({reason}); it is not read, since pickled files can run "
+            f"{path} holds more than tensors or is damaged; it is not read, since pickled files can run "
             "code: save its state_dict() and convert that."
         ) from error
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):

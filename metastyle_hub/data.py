@@ -6,11 +6,12 @@ seeds its generator with (seed, n) sees the same crops as one that was never sto
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from metastyle_hub.errors import ImageError
+from metastyle_hub.errors import ImageError, first_line
 from metastyle_hub.images import center_crop, list_images, load_image, resize_short_side, to_tensor
 
 __all__ = [
@@ -27,12 +28,16 @@ __all__ = [
     "ImagePool",
     "TensorPool",
     "center_crops",
+    "next_readable",
     "open_pool",
     "random_crop",
     "random_crops",
 ]
 
+log = logging.getLogger(__name__)
 
+
+@runtime_checkable
 class ImagePool(Protocol):
     """Numbered pictures: `len(pool)` of them, `pool[i]` is (3, H, W) in [0, 1]."""
 
@@ -100,7 +105,22 @@ def random_crop(picture: Tensor, config: CropConfig, rng: np.random.Generator) -
 def random_crops(pool: ImagePool, count: int, config: CropConfig, rng: np.random.Generator) -> Tensor:
     """`count` random crops of different pictures (as far as the pool has them): (count, 3, size, size)."""
     indices = rng.choice(len(pool), count, replace=count > len(pool))
-    return torch.stack([random_crop(pool[int(i)], config, rng) for i in indices])
+    return torch.stack([random_crop(next_readable(pool, int(i)), config, rng) for i in indices])
+
+
+def next_readable(pool: ImagePool, index: int) -> Tensor:
+    """Picture `index`, or the next one that can be read: one broken file must not end a run of days.
+
+    Raises:
+        ImageError: not one of them can be read.
+    """
+    for i in range(len(pool)):
+        try:
+            return pool[(index + i) % len(pool)]
+        except ImageError as error:
+            broken = error
+            log.warning("%s The next picture stands in for it.", error)
+    raise ImageError(f"None of the {len(pool)} pictures can be read; the last because: {broken}")
 
 
 def center_crops(pool: ImagePool, size: int) -> Tensor:
@@ -113,7 +133,7 @@ def open_pool(source: str | os.PathLike[str]) -> FolderPool:
     """The pictures of a local folder, or of a dataset of image files on the Hugging Face Hub ("user/name").
 
     Raises:
-        ImageError: neither is there, or it holds no pictures.
+        ImageError: neither is there, or it holds no image files (pictures within Parquet files are not read).
     """
     folder = Path(source)
     if folder.is_dir() or len(folder.parts) != 2 or folder.is_absolute():
@@ -124,6 +144,12 @@ def open_pool(source: str | os.PathLike[str]) -> FolderPool:
     try:
         local = snapshot_download(str(source), repo_type="dataset", allow_patterns=patterns)
     except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise ImageError(f"{source} is neither a folder nor a Hub dataset that can be read: {reason}") from error
-    return FolderPool(local)
+        raise ImageError(
+            f"{source} is neither a folder nor a Hub dataset that can be read ({first_line(error)}); check the path."
+        ) from error
+    try:
+        return FolderPool(local)
+    except ImageError as error:
+        raise ImageError(
+            f"The Hub dataset {source} holds no image files, and Parquet is not read; download and unpack it first."
+        ) from error

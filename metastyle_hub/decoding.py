@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms
 
-from metastyle_hub.errors import ImageError
+from metastyle_hub.errors import ImageError, capital
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -108,10 +108,10 @@ def decode_array(array: npt.NDArray[Any], limits: ImageLimits = DEFAULT_LIMITS) 
 def check_pixels(name: str, width: int, height: int, limits: ImageLimits | None) -> None:
     """Raises ImageError for a picture without pixels, or with more than `limits` allows; `name` begins the sentence."""
     if width < 1 or height < 1:
-        raise ImageError(f"{_capital(name)} has no pixels ({width}x{height}); pass an image of at least 1x1.")
+        raise ImageError(f"{capital(name)} has no pixels ({width}x{height}); pass an image of at least 1x1.")
     if limits is not None and width * height > limits.max_pixels:
         raise ImageError(
-            f"{_capital(name)} has {width}x{height} = {width * height / 1e6:,.1f} million pixels, more than "
+            f"{capital(name)} has {width}x{height} = {width * height / 1e6:,.1f} million pixels, more than "
             f"the limit of {limits.max_pixels / 1e6:,.1f} million; make it smaller or raise max_pixels."
         )
 
@@ -165,7 +165,8 @@ def _open_file(source: str | os.PathLike[str], max_bytes: int | None) -> io.Buff
     except ImageError:
         raise
     except (FileNotFoundError, NotADirectoryError):
-        raise ImageError(f"There is no file {name}; check the path.") from None
+        hint = "download it first" if "://" in os.fsdecode(source) else "check the path"
+        raise ImageError(f"There is no file {name}; {hint}.") from None
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
         raise ImageError(f"{name} cannot be read: {reason(error)}; check the path and its rights.") from error
 
@@ -297,10 +298,6 @@ def _check_scans(data: bytes, name: str) -> None:
 def quoted(path: str | os.PathLike[str]) -> str:
     """A path as error messages show it."""
     return repr(os.fsdecode(path))  # repr, as a name may hold a line break
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def reason(error: BaseException) -> str:

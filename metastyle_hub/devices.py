@@ -1,20 +1,28 @@
-"""Placement: which device, and which arithmetic it is quick at. accelerate knows the devices; we ask it late."""
+"""Placement: which device, which arithmetic it is quick at, and what to say when it cannot."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
+
 import torch
 
-from metastyle_hub.errors import MetaStyleError
+from metastyle_hub.errors import MetaStyleError, capital, first_line
 
-__all__ = ["DeviceError", "resolve_device", "training_dtype"]
+__all__ = ["DeviceError", "enough_memory", "resolve_device", "training_dtype"]
+
+_NO_MEMORY = ("out of memory", "can't allocate memory")  # as torch's allocators put it in a bare RuntimeError
 
 
 class DeviceError(MetaStyleError, ValueError):
-    """A device that this machine does not have, or a placement that makes no sense for so small a network."""
+    """A device that this machine does not have, that is too small, or a placement that makes no sense here."""
 
 
 def resolve_device(device: str | torch.device | None = None) -> torch.device:
-    """The torch device for "auto" or None (accelerate's choice: cuda, mps, xpu, ... cpu), or for a name.
+    """The torch device for "auto" or None (cuda, mps, xpu, ... if there is one, else cpu), or for a name.
+
+    The result has its number: "cuda" and "cuda:0" are one device. ACCELERATE_USE_CPU makes "auto" the cpu.
 
     >>> resolve_device("cpu")
     device(type='cpu')
@@ -23,9 +31,10 @@ def resolve_device(device: str | torch.device | None = None) -> torch.device:
         DeviceError: an unknown name, or a device that is not there.
     """
     if device is None or device == "auto":
-        from accelerate import PartialState
-
-        return torch.device(PartialState().device)
+        # not accelerate's PartialState, which joins the process group of whatever script it is called in
+        told = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes", "y", "t", "on")
+        device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() and not told else None
+        device = device or torch.device("cpu")
     try:
         resolved = torch.device(device)
     except (RuntimeError, TypeError) as error:
@@ -33,24 +42,49 @@ def resolve_device(device: str | torch.device | None = None) -> torch.device:
             f"Unknown device {device!r}; use 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps' (the network is 7 MB, so a "
             "device_map has nothing to divide)."
         ) from error
-    if resolved.type not in ("cpu", "meta"):
-        try:
-            torch.empty(1, device=resolved)
-        except (RuntimeError, AssertionError, NotImplementedError) as error:
-            reason = str(error).splitlines()[0].rstrip(".")
-            raise DeviceError(
-                f"Device {str(device)!r} is not to be had here ({reason}); use 'auto' or 'cpu'."
-            ) from error
-    elif resolved.type == "meta":
+    if resolved.type == "meta":
         raise DeviceError("Device 'meta' holds no numbers; use 'auto', 'cpu' or 'cuda'.")
-    return resolved
+    if resolved.type == "cpu":
+        return torch.device("cpu")
+    try:
+        return torch.empty(1, device=resolved).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise DeviceError(
+            f"Device {str(device)!r} is not to be had here ({first_line(error)}); use 'auto' or 'cpu'."
+        ) from error
 
 
 def training_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where the hardware multiplies it natively (about twice as fast), else float32."""
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+        with torch.cuda.device(device):
+            return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     if device.type == "cpu":
         native = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
         return torch.bfloat16 if any(getattr(torch.cpu, f, bool)() for f in native) else torch.float32
     return torch.float32
+
+
+@contextlib.contextmanager
+def enough_memory(doing: str, device: torch.device, instead: str) -> Iterator[None]:
+    """Turn the ways in which a device gives up into one sentence.
+
+    Args:
+        doing: the action as a noun phrase, such as "painting".
+        instead: what needs less memory, such as "a smaller size".
+
+    Raises:
+        DeviceError: memory ran out within, or the device lacks an operation.
+
+    >>> with enough_memory("painting", photo.device, "a smaller size"):
+    ...     picture = transform(network, parameters, photo)
+    """
+    other = " or device='cpu'" if device.type != "cpu" else ""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, NotImplementedError) and device.type != "cpu":
+            raise DeviceError(f"{capital(doing)} fails on {device} ({first_line(error)}); use device='cpu'.") from error
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(t in str(error) for t in _NO_MEMORY):
+            raise DeviceError(f"There is not enough memory on {device} for {doing}; use {instead}{other}.") from error
+        raise

@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from metastyle_hub.adaptation import AdaptationConfig, AdaptationStep, adapt_parameters
 from metastyle_hub.artifacts import fingerprint
 from metastyle_hub.data import FolderPool, ImagePool
-from metastyle_hub.features import load_features
+from metastyle_hub.features import SPECS, load_features
 from metastyle_hub.gatys import GatysConfig, optimize_pixels
 from metastyle_hub.images import load_image, save_image, to_pil
 from metastyle_hub.loss import LossWeights, PerceptualLoss
@@ -76,9 +76,11 @@ def load_judge(file: Path | None = None, device: torch.device | str = "cpu") -> 
     """The measure of docs/quality.md, whatever the loss of training becomes: content + 10 style of VGG-19.
 
     Args:
-        file: the Oxford weights up to relu3_4 as safetensors; None for torchvision's, downloaded on first use.
+        file: the Oxford weights up to relu3_4 as safetensors; None for torchvision's, downloaded on first use. Both
+            look at the same taps, but torchvision trained its weights anew: figures of the two do not compare.
     """
     features = load_features("vgg19_oxford" if file else "vgg19", file=file, device=device)
+    features.spec = replace(features.spec, style_taps=SPECS["vgg19_oxford"].style_taps)
     return PerceptualLoss(features, LossWeights(content_weight=1, style_weight=10, tone_weight=0, tv_weight=0))
 
 
@@ -245,7 +247,8 @@ class Evaluation:
         torch.manual_seed(style)  # the random start of "scratch", another for every style
         # the rival is the paper's network, without what this project adds to it
         own = method.kind == "base"
-        network = ImageTransformationNetwork(self.network if own else replace(self.network, photo_channels=False))
+        papers = replace(self.network, photo_channels=False, upsampling="nearest")
+        network = ImageTransformationNetwork(self.network if own else papers)
         network.to(self.contents.device)
         theta = self.theta if own else network.parameters_dict()
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from metastyle_hub.errors import SettingError
+
 PICTURES = Path(__file__).resolve().parent / "pictures"
 
 
@@ -29,7 +31,7 @@ def example_photos() -> dict[str, Path]:
 
 
 def example(name: str) -> Path:
-    """The file of one style or photograph; an unknown name is a ValueError that lists the known ones.
+    """The file of one style or photograph; an unknown name is a SettingError that lists the known ones.
 
     >>> example("mosaic_sun").name
     'mosaic_sun.jpg'
@@ -37,7 +39,7 @@ def example(name: str) -> Path:
     styles, photos = example_styles(), example_photos()
     known = styles | photos
     if name not in known:
-        raise ValueError(
+        raise SettingError(
             f"There is no example picture named {name!r}: the styles are {', '.join(styles)}, "
             f"and the photos are {', '.join(photos)}."
         )

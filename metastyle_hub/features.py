@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from metastyle_hub.errors import MetaStyleError
+from metastyle_hub.errors import MetaStyleError, first_line
 
 __all__ = ["SPECS", "FeatureNetwork", "FeatureSpec", "FeaturesError", "feature_names", "load_features"]
 
@@ -164,7 +164,8 @@ def load_features(
 
     Args:
         name: "compact" (in the package), "vgg16" or "vgg19" (torchvision's ImageNet weights; the first use
-            downloads 528 or 548 MB, keeps the slice that is needed, 30 or 39 MB, and later uses read that).
+            downloads 528 or 548 MB and writes the slice that is needed, 30 or 39 MB, which is all that later uses
+            read; the whole file stays in `torch.hub`'s cache beside it and may be deleted).
         file: a safetensors file with the weights, instead of the usual place.
 
     Raises:
@@ -186,8 +187,7 @@ def _load_features(name: str, file: str | os.PathLike[str] | None) -> FeatureNet
         state = {key: value.float() for key, value in load_file(file).items()}
         network.load_state_dict(state, strict=True)
     except Exception as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise FeaturesError(f"{file} does not hold the weights of {name}: {reason}") from error
+        raise FeaturesError(f"{file} does not hold the weights of {name}: {first_line(error)}.") from error
     return network
 
 
@@ -202,9 +202,9 @@ def _torchvision_slice(name: str, network: FeatureNetwork) -> Path:
     try:
         full = weights.get_state_dict(progress=True, check_hash=True)
     except Exception as error:  # offline, a proxy, a broken download: all end the same way for the user
-        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise FeaturesError(
-            f"The weights of {name} could not be downloaded ({reason}); features='compact' is in the package."
+            f"The weights of {name} could not be downloaded ({first_line(error)}); features='compact' is in the "
+            "package."
         ) from error
     state = {key: full[key].clone() for key in network.state_dict()}
     cached.parent.mkdir(parents=True, exist_ok=True)

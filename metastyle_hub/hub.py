@@ -36,6 +36,8 @@ __all__ = [
     "list_styles",
 ]
 
+_MOST_CONFIG = 1_000_000  # bytes; ours have a few thousand
+
 SORTS = ("likes", "downloads", "last_modified", "created_at", "trending_score")
 
 EMBEDDED = Path(__file__).parent / "pretrained" / "base"
@@ -92,7 +94,7 @@ def locate(source: str | os.PathLike[str], revision: str | None = None) -> Path 
     ('me/starry', 'v1')
     """
     text = os.fspath(source)
-    if not isinstance(source, str) or (text and Path(text).is_dir()):
+    if not isinstance(source, str) or (text and _is_folder(text)):
         if revision is not None:
             raise ArtifactError(f"{text} is a folder, and folders have no revision {revision!r}; leave it out.")
         return Path(text)
@@ -102,6 +104,13 @@ def locate(source: str | os.PathLike[str], revision: str | None = None) -> Path 
     if tail and revision is not None and revision != tail:
         raise ArtifactError(f"{text} and revision={revision!r} name two revisions; give one.")
     return repo, tail or revision
+
+
+def _is_folder(text: str) -> bool:
+    try:
+        return Path(text).is_dir()
+    except OSError:  # longer than a path may be
+        return False
 
 
 def fetch(source: str | os.PathLike[str], revision: str | None = None, options: HubOptions | None = None) -> Snapshot:
@@ -132,6 +141,10 @@ def fetch(source: str | os.PathLike[str], revision: str | None = None, options: 
     where |= {"revision": commit, "force_download": options.force_download}
     try:
         with asking(doing, repo, wanted):
+            if not options.local_files_only:
+                size = api.hf_hub_download(repo, CONFIG_FILE, **where, dry_run=True).file_size
+                if size > _MOST_CONFIG:
+                    raise ArtifactError(f"{CONFIG_FILE} of {repo} has {size / 1e6:,.1f} MB, so it is none of ours.")
             config_file = Path(api.hf_hub_download(repo, CONFIG_FILE, **where))
             config = ArtifactConfig.from_json(config_file.read_text(encoding="utf-8", errors="replace"), repo)
             if not options.local_files_only:

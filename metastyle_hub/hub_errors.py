@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from metastyle_hub.errors import MetaStyleError
+from metastyle_hub.errors import MetaStyleError, capital, first_line
 
 __all__ = ["HubError", "hub_sentences"]
 
@@ -87,7 +87,7 @@ def _sentence(error: BaseException, doing: str, repo: str, revision: str | None)
     if isinstance(error, errors.OfflineModeIsEnabled):
         return f"HF_HUB_OFFLINE is set, which rules out {doing}; unset it to go online."
     if isinstance(error, errors.LocalTokenNotFoundError):
-        return f"{_capital(doing)} needs a token; {_LOGIN}."
+        return f"{capital(doing)} needs a token; {_LOGIN}."
     if isinstance(error, errors.HFValidationError):
         return f"{repo!r} is neither a folder here nor a Hub repo of the form user/name; check the spelling."
     if isinstance(error, errors.HfHubHTTPError.__mro__[1]):
@@ -97,22 +97,22 @@ def _sentence(error: BaseException, doing: str, repo: str, revision: str | None)
     if isinstance(error, OSError) and error.errno is not None:
         place = error.filename or constants.HF_HUB_CACHE
         return (
-            f"{_capital(doing)} could not write to {_folder(place)}: {error.strerror}; make room there, or name "
+            f"{capital(doing)} could not write to {_folder(place)}: {error.strerror}; make room there, or name "
             "another place with HF_HUB_CACHE or cache_dir."
         )
     if _XET.search(str(error)):
         return _xet(error, doing)
     if "onsistency check failed" in str(error):
         return f"The connection broke off during {doing}; try again."
-    return f"{_capital(doing)} failed: {_first_line(error)}."
+    return f"{capital(doing)} failed: {first_line(error)}."
 
 
 def _http(error: Any, doing: str, repo: str, where: str) -> str:
     status = error.response.status_code
-    said = _first_line(error.server_message or error.response.headers.get("X-Error-Message") or "")
+    said = first_line(error.server_message or error.response.headers.get("X-Error-Message") or "")
     said = f" ({said})" if said else ""
     if status == 400:
-        return f"The Hub refused {doing}{said or f' ({_first_line(error)})'}."
+        return f"The Hub refused {doing}{said or f' ({first_line(error)})'}."
     if status == 401:
         return f"The Hub does not accept your token for {doing}{said}; {_LOGIN}."
     if status == 403:
@@ -155,15 +155,15 @@ def _transport(error: BaseException, doing: str, where: str) -> str:
     if "TimeoutException" in kinds:
         return _late(doing, where)
     if "ConnectError" in kinds:
-        return f"{where} cannot be reached for {doing} ({_first_line(error)}); check the connection and HF_ENDPOINT."
+        return f"{where} cannot be reached for {doing} ({first_line(error)}); check the connection and HF_ENDPOINT."
     if "ProxyError" in kinds:
-        return f"The proxy refused {doing} ({_first_line(error)}); check HTTPS_PROXY."
-    return f"The connection to {where} broke off during {doing} ({_first_line(error)}); try again."
+        return f"The proxy refused {doing} ({first_line(error)}); check HTTPS_PROXY."
+    return f"The connection to {where} broke off during {doing} ({first_line(error)}); try again."
 
 
 def _xet(error: BaseException, doing: str) -> str:
-    said = _first_line(error)
-    return f"{_capital(doing)} by Xet failed ({said}); try again, or set HF_HUB_DISABLE_XET=1 to go without Xet."
+    said = first_line(error)
+    return f"{capital(doing)} by Xet failed ({said}); try again, or set HF_HUB_DISABLE_XET=1 to go without Xet."
 
 
 def _late(doing: str, where: str) -> str:
@@ -173,12 +173,3 @@ def _late(doing: str, where: str) -> str:
 def _folder(path: Any) -> str:
     """The folder that somebody knows, not the file that the client makes there for a while."""
     return str(Path(str(path)).parent) if Path(str(path)).suffix in (".incomplete", ".lock") else str(path)
-
-
-def _first_line(text: object) -> str:
-    lines = [line.strip() for line in str(text).splitlines() if line.strip()]
-    return lines[0].rstrip(".:") if lines else type(text).__name__ if isinstance(text, BaseException) else ""
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -38,6 +38,7 @@ __all__ = [
     "ImageLimits",
     "Padding",
     "center_crop",
+    "check_writable",
     "crop_back",
     "image_sha256",
     "keep_colors",
@@ -269,6 +270,25 @@ def image_sha256(source: ImageLike) -> str:
     return digest.hexdigest()
 
 
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Refuse what `save_image` could not write, before the work of making a picture. Touches nothing.
+
+    Raises ImageError for a suffix that names no format, and for a place that is no file's or not yours.
+
+        >>> check_writable("out/starry.jpg")
+    """
+    target, name = Path(path), quoted(path)
+    if target.suffix.lower() not in _WRITABLE:
+        raise ImageError(f"{name} names no image format to write; end it in one of {', '.join(_WRITABLE)}.")
+    try:
+        folder = next((p for p in target.parents if p.exists()), Path())
+        free = not target.is_dir() and folder.is_dir() and os.access(folder, os.W_OK)
+    except OSError as error:  # a name that is too long
+        raise ImageError(f"{name} cannot be written: {reason(error)}; try another place.") from error
+    if not free:
+        raise ImageError(f"{name} cannot be written there; try another place.")
+
+
 def save_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
     """Write a picture in the format that the suffix names, whole or not at all, making its folders.
 
@@ -278,8 +298,7 @@ def save_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
         >>> save_image(picture, "out/starry.jpg")
     """
     target, name = Path(path), quoted(path)
-    if target.suffix.lower() not in _WRITABLE:
-        raise ImageError(f"{name} names no image format to write; end it in one of {', '.join(_WRITABLE)}.")
+    check_writable(path)
     format, options = _WRITABLE[target.suffix.lower()]
     image = decode_object(image, None)
     if image.mode == "RGBA" and format in _NO_ALPHA:
@@ -320,7 +339,7 @@ def _resize(tensor: torch.Tensor, size: int, side: int) -> torch.Tensor:
     if height * width > DEFAULT_LIMITS.max_pixels:
         raise ImageError(
             f"Resizing a {tensor.shape[-1]}x{tensor.shape[-2]} image to {size} would make {width}x{height} = "
-            f"{width * height / 1e6:,.1f} million pixels of it; crop it to a less narrow one first."
+            f"{width * height / 1e6:,.1f} million pixels of it; choose a smaller size, or crop a narrow picture first."
         )
     batch = tensor if tensor.ndim == 4 else tensor[None]
     # float32: the antialiased kernels do not exist in half precision everywhere

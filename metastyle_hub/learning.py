@@ -14,7 +14,7 @@ from metastyle_hub.adaptation import AdaptationConfig, AdaptationStep, adapt_par
 from metastyle_hub.artifacts import ArtifactConfig, BaseReference
 from metastyle_hub.contents import Contents, content_pool
 from metastyle_hub.data import ImagePool
-from metastyle_hub.devices import training_dtype
+from metastyle_hub.devices import enough_memory, training_dtype
 from metastyle_hub.features import load_features
 from metastyle_hub.images import ImageLike, image_sha256, load_image
 from metastyle_hub.loss import PerceptualLoss
@@ -42,12 +42,12 @@ class Lesson:
         Raises:
             ImageError: a picture that cannot be used.
         """
-        is_file = isinstance(style, str | os.PathLike)
+        file = style if isinstance(style, str | os.PathLike) else None
         picture = load_image(style)
         return cls(
             style=style_tensor(picture, config.style_size),
-            sha256=image_sha256(style if is_file else picture),
-            name=Path(style).stem if isinstance(style, str | os.PathLike) else None,
+            sha256=image_sha256(picture if file is None else file),
+            name=None if file is None else Path(file).stem,
             contents=content_pool(contents),
             config=config,
         )
@@ -58,16 +58,22 @@ def learn(
 ) -> Iterator[tuple[AdaptationStep, ArtifactConfig, Parameters]]:
     """Every step of the adaptation, with the style as it stands: what describes it, and all of its parameters.
 
+    What the adaptation needs is loaded at once, so that what is missing shows before the first step.
+
     Args:
         start: describes what is adapted: the base, or a style of it whose steps count on.
         theta: the parameters of that.
         base: those of the base, which a style of norms shares.
 
     Raises:
+        FeaturesError: at once, the feature network cannot be had.
         AdaptationError: the loss is not finite.
+        DeviceError: the memory of the device does not suffice.
     """
-    config, device = lesson.config, next(iter(theta.values())).device
-    dtype = training_dtype(device) if config.precision == "auto" else getattr(torch, config.precision)
+    device = next(iter(theta.values())).device
+    dtype = training_dtype(device) if lesson.config.precision == "auto" else getattr(torch, lesson.config.precision)
+    # recorded as what "auto" came to: another machine would choose another arithmetic, and so make another style
+    config = replace(lesson.config, precision=str(dtype).removeprefix("torch."))
     loss = PerceptualLoss(load_features(config.features, device=device, dtype=dtype), config.weights)
     further = start.kind == "style"
     # a style of a style is again a style of the base; its earlier steps moved all parameters if either did
@@ -86,6 +92,11 @@ def learn(
     before = (start.steps or 0) if further else 0
     # its own network, since whoever consumes the steps may do so from one thread after another
     network = new_skeleton(start.architecture, start.output or "sigmoid")
-    for step in adapt_parameters(network, theta, lesson.style, lesson.contents, loss, config):
-        moved = step.parameters if kind == "all" else {**base, **norm_parameters(step.parameters)}
-        yield step, replace(described, steps=before + step.index), moved
+
+    def steps() -> Iterator[tuple[AdaptationStep, ArtifactConfig, Parameters]]:
+        with enough_memory("adaptation", device, "a smaller size or style_size, or batch=1"):
+            for step in adapt_parameters(network, theta, lesson.style, lesson.contents, loss, config):
+                moved = step.parameters if kind == "all" else {**base, **norm_parameters(step.parameters)}
+                yield step, replace(described, steps=before + step.index), moved
+
+    return steps()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -14,9 +14,13 @@ from metastyle_hub.hub import EMBEDDED, HubError, HubOptions, Snapshot, fetch
 from metastyle_hub.network import Parameters
 from metastyle_hub.parameter_sets import ParameterSet
 
-__all__ = ["Bases", "load", "placed"]
+__all__ = ["FORMER_BASES", "Bases", "load", "placed"]
 
 B = TypeVar("B", bound=ParameterSet)
+
+FORMER_BASES: Mapping[str, tuple[str, str]] = {}
+"""Bases that former versions of this package shipped: fingerprint -> repo and commit. Whoever replaces the base in
+`pretrained/` publishes the old one and adds its line, so that styles of it live on."""
 
 
 def load(
@@ -38,10 +42,13 @@ class Bases(Generic[B]):
 
     Args:
         make: a base of what was read, and from where.
+        former: where the bases of former versions of the package are.
     """
 
-    def __init__(self, make: Callable[[Artifact, Snapshot], B]) -> None:
-        self._make = make
+    def __init__(
+        self, make: Callable[[Artifact, Snapshot], B], former: Mapping[str, tuple[str, str]] = FORMER_BASES
+    ) -> None:
+        self._make, self._former = make, former
         self._known: WeakValueDictionary[str, B] = WeakValueDictionary()
         self._embedded: B | None = None
 
@@ -76,9 +83,12 @@ class Bases(Generic[B]):
             return self.embedded()
         where = f"{style} needs the base {reference.fingerprint[:12]}"
         if reference.repo_id == "embedded":
-            raise ArtifactError(
-                f"{where} of another version of metastyle_hub ({config.library_version}); install that."
-            )
+            if reference.fingerprint not in self._former:
+                raise ArtifactError(
+                    f"{where} of another version of metastyle_hub ({config.library_version}); install that."
+                )
+            repo, commit = self._former[reference.fingerprint]
+            reference = replace(reference, repo_id=repo, revision=commit)
         # a folder is only looked up for a style from a folder: a repo has no say in what is read on this machine
         local = reference.revision is None and style.repo_id is None and Path(reference.repo_id).is_dir()
         if reference.revision is None and not local:

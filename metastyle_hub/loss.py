@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from metastyle_hub.errors import SettingError
 from metastyle_hub.features import FeatureNetwork, Features
 from metastyle_hub.settings import Settings, setting
 
@@ -130,6 +131,11 @@ class LossWeights(Settings):
     style_weight: float = setting(10.0, "weight of the style loss; source: docs/decisions.md", low=0)
     tv_weight: float = setting(0.0, "weight of total variation; source: docs/decisions.md", low=0)
     tone_weight: float = setting(2.0, "weight of the tone loss, against blobs; source: docs/decisions.md", low=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not any(self.to_dict().values()):
+            raise SettingError("The weights of the loss are all 0; one at least must be larger, style_weight for one.")
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from metastyle_hub.data import CropConfig, ImagePool, random_crops
+from metastyle_hub.errors import SettingError
 from metastyle_hub.features import FeatureNetwork
 from metastyle_hub.loss import LossWeights, PerceptualLoss
 from metastyle_hub.muon import Muon, has_directions
@@ -50,7 +51,7 @@ class MetaTrainingConfig(Settings):
 
     steps: int = setting(100_000, "outer steps; source: the paper, section 5", low=1)
     inner_steps: int = setting(1, "T, inner gradient steps; 1 gives most outer steps per second", low=1, high=20)
-    inner_learning_rate: float = setting(0.01, "first value of delta; 0.1 diverged, 0.01 to 0.02 trained", low=0)
+    inner_learning_rate: float = setting(0.01, "first value of delta; 0.1 diverged, 0.01 to 0.02 trained", low=1e-9)
     learn_inner_rates: bool = setting(True, "whether the outer loop also moves delta, one per parameter tensor")
     second_order: bool = setting(True, "whether the outer gradient runs through the inner gradients")
     styles: int = setting(4, "styles per outer step and process; source: the paper", low=1)
@@ -63,7 +64,7 @@ class MetaTrainingConfig(Settings):
     learning_rate: float = setting(1e-3, "peak rate of the outer optimiser; source: the paper", low=0)
     rates_learning_rate: float = setting(5e-3, "the same, for log delta", low=0)
     rise_steps: int = setting(100, "linear rise of the outer rate, before half a cosine down to zero", low=0)
-    gradient_clip: float = setting(10.0, "largest norm of an outer gradient", low=0)
+    gradient_clip: float = setting(10.0, "largest norm of an outer gradient", low=1e-9)
     identity_steps: int = setting(0, "first steps, which only teach the network to return its input", low=0)
     identity_weight: float = setting(3.0, "of mean |M(c; theta) - c|, which keeps theta free of style", low=0)
     identity_content_weight: float = setting(0.3, "of content(c, M(c; theta)), the same in features", low=0)
@@ -79,7 +80,7 @@ class MetaTrainingConfig(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.size % 4:
-            raise ValueError(f"size must be a multiple of 4, got {self.size}.")
+            raise SettingError(f"size must be a multiple of 4, got {self.size}.")
 
     def outer_rate(self, step: int) -> float:
         """The outer learning rate's share of its peak at a step, 0 to 1."""
@@ -122,6 +123,7 @@ def inner_loop(
 ) -> tuple[Parameters, Tensor, Tensor, Tensor]:
     """T gradient steps on scales and shifts: w_t = w_{t-1} - rates * grad log loss(w_{t-1}). Equation 6.
 
+    The logarithm is taken of every picture's loss by itself; their mean is what the step descends.
     Differentiable in `theta` and `rates`; with second_order=False the inner gradients count as constants.
 
     Returns:
@@ -203,7 +205,9 @@ class MetaStep:
 
 
 class MetaTrainer:
-    """The resumable loop. A step depends on (config, data, step number) alone, so a resumed run repeats it exactly.
+    """The resumable loop. A step depends on (config, data, step number) alone, so a resumed run repeats it.
+
+    On a CPU exactly so; on GPUs some of torch's gradients are not deterministic.
 
     `init` is where theta starts instead of at random, as for a second stage with larger pictures.
     On several processes each takes its own styles and the gradients are averaged once a step; wrapping the
@@ -302,15 +306,21 @@ class MetaTrainer:
         return MetaStep(self.step, **means, gradient_norm=norm, rate=rate)
 
     def _descend(self, outer: float, variables: Sequence[Tensor], gradients: Sequence[Tensor]) -> float:
-        """One step of theta and delta along the gradients of `outer`; the gradients' norm before clipping."""
-        if not math.isfinite(outer):
-            raise FloatingPointError(
-                f"The outer loss is {outer} at step {self.step}; lower learning_rate ({self.config.learning_rate}) "
-                f"or inner_learning_rate ({self.config.inner_learning_rate})."
-            )
+        """One step of theta and delta along the gradients of `outer`; the gradients' norm before clipping.
+
+        Both are means over the processes, so that these stop together if they stop.
+        """
         for variable, gradient in zip(variables, gradients, strict=True):
             variable.grad = gradient
         norm = float(nn.utils.clip_grad_norm_(variables, self.config.gradient_clip))
+        # a finite loss may have a gradient that is not, and clipping would spread it over all of theta
+        if not (math.isfinite(outer) and math.isfinite(norm)):
+            for variable in variables:
+                variable.grad = None
+            raise FloatingPointError(
+                f"The outer loss is {outer} and its gradient's norm {norm} at step {self.step}; lower learning_rate "
+                f"({self.config.learning_rate}) or inner_learning_rate ({self.config.inner_learning_rate})."
+            )
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * self.config.outer_rate(self.step)
@@ -357,13 +367,13 @@ class MetaTrainer:
         """Continue from a state.
 
         Raises:
-            ValueError: when it is another run's: any setting but `steps` differs.
+            SettingError: when it is another run's: any setting but `steps` differs.
         """
         saved, ours = dict(state["config"]), self.config.to_dict()  # type: ignore[call-overload]
         changed = [k for k in ours if k != "steps" and saved.get(k) != ours[k]]
         if changed:
             what = ", ".join(f"{k} ({saved.get(k)} -> {ours[k]})" for k in changed)
-            raise ValueError(
+            raise SettingError(
                 f"The checkpoint is of another run: {what} changed; use another folder or the same settings."
             )
         with torch.no_grad():

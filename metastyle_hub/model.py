@@ -23,6 +23,7 @@ from metastyle_hub.adaptation import AdaptationConfig
 from metastyle_hub.artifacts import Artifact, ArtifactConfig, ArtifactError, fingerprint
 from metastyle_hub.contents import Contents
 from metastyle_hub.devices import DeviceError, resolve_device
+from metastyle_hub.errors import SettingError
 from metastyle_hub.hub import HubOptions
 from metastyle_hub.images import ImageLike
 from metastyle_hub.interpolation import InterpolationError, check_weights, combine
@@ -63,7 +64,8 @@ class MetaStyle(ParameterSet):
 
     Attributes:
         config: what it is and where it came from (`ArtifactConfig`).
-        parameters: the whole network's parameters by name.
+        parameters: the whole network's parameters by name. Read only, also the tensors: styles of norms and the base
+            share theirs, so whoever writes into one writes into all.
         base: the base of a style; a base is its own.
         device: where the parameters are.
         dtype: of the arithmetic when stylising; the parameters themselves are always float32.
@@ -95,8 +97,9 @@ class MetaStyle(ParameterSet):
             token, cache_dir, local_files_only, force_download: as in huggingface_hub.
             device: "cpu", "cuda", "cuda:1", "mps", or "auto" for the fastest that there is.
             dtype: of the arithmetic when stylising: float32, or bfloat16 or float16, which are quicker on GPUs and one
-                or two of 255 levels away from it. The parameters stay float32 (they are 7 MB), so that what is
-                saved, mixed or adapted further is the same in every dtype.
+                or two of 255 levels away from it. Pictures so large that they are painted in tiles are always painted
+                in float32. The parameters stay float32 (they are 7 MB), so that what is saved, mixed or adapted
+                further is the same in every dtype.
 
         Raises:
             ArtifactError: there is nothing there, it is damaged, newer than this library, or belongs to another base.
@@ -118,14 +121,21 @@ class MetaStyle(ParameterSet):
         return cls(artifact.config, placed(artifact, base, origin), base, origin).to(where, precision)
 
     def apply(
-        self, style: MetaStyle | str | os.PathLike[str], *, revision: str | None = None, **options: Any
+        self,
+        style: MetaStyle | str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        force_download: bool = False,
     ) -> MetaStyle:
         """A style on this very base: a style of norms shares the base's parameters and costs 13 kB.
 
         Args:
             style: a style, or where one is; see `from_pretrained`.
             revision: branch, tag, commit or "refs/pr/1" of the repo.
-            **options: token, cache_dir, local_files_only, force_download: as in huggingface_hub.
+            token, cache_dir, local_files_only, force_download: as in huggingface_hub.
 
         Raises:
             ArtifactError, HubError: see `from_pretrained`; also for a style of another base.
@@ -135,7 +145,7 @@ class MetaStyle(ParameterSet):
         if isinstance(style, MetaStyle):
             artifact, origin = Artifact(style.config, style._own_parameters), style.origin
         else:
-            artifact, origin = load(style, revision, HubOptions(**options))
+            artifact, origin = load(style, revision, HubOptions(token, cache_dir, local_files_only, force_download))
         if artifact.config.kind == "style":
             return MetaStyle(artifact.config, placed(artifact, self.base, origin), self.base, origin)
         if fingerprint(artifact.parameters) != self.base.fingerprint:
@@ -187,7 +197,12 @@ class MetaStyle(ParameterSet):
         preview: ImageLike | None = None,
         license: str | None = None,
         extra: Mapping[str, bytes] | None = None,
-        **options: Any,
+        private: bool | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+        commit_message: str | None = None,
+        commit_description: str | None = None,
+        token: str | bool | None = None,
     ) -> CommitInfo:
         """Share on the Hugging Face Hub: one commit, or none when the repo has it all already.
 
@@ -196,19 +211,22 @@ class MetaStyle(ParameterSet):
         Args:
             repo_id: "user/name"; made if it does not exist.
             style_image, preview, license, extra: see `save_pretrained`.
-            **options: fields of `PushOptions`: private, revision (a branch, made if it does not exist; default main),
-                create_pr (propose the commit as a pull request to main instead), commit_message,
-                commit_description, token.
+            private: of a repo that does not exist yet.
+            revision: a branch, made if it does not exist; default main.
+            create_pr: propose the commit as a pull request to main instead.
+            commit_message, commit_description, token: as in huggingface_hub.
 
         Returns:
             huggingface_hub's `CommitInfo`: the address of the commit, with `oid` and `pr_url`.
+
+        A style of a base that has no place on the Hub goes there with a warning: nobody else can load it.
 
         Raises:
             HubError: the Hub or the way there failed.
 
         >>> style.push_to_hub("me/starry-night", commit_message="More steps")
         """
-        chosen = PushOptions(**options)
+        chosen = PushOptions(private, revision, create_pr, commit_message, commit_description, token)
         files = self._files(Along(style_image, preview, license, extra), without_paths(self.config))
         return share(repo_id, files, self.origin, license, chosen)
 
@@ -232,26 +250,32 @@ class MetaStyle(ParameterSet):
     ) -> Iterator[StyleStep]:
         """Learn a style step by step: `steps + 1` yields, the first being the base itself. Stop whenever you like.
 
+        On a CPU, the same pictures and settings give the same style bit for bit; on GPUs nearly the same, as some of
+        torch's gradients are not deterministic there.
+
         Args:
             style: the picture whose style it shall be.
             contents: your photos (they share the lessons with the built-in pictures), or a folder of many.
             config: all settings at once, or
-            **settings: single fields of `AdaptationConfig`: steps, parameters, size, style_size, seed ...
+            **settings: single fields of `AdaptationConfig`: steps, parameters, size, style_size, seed, and
+                weights=LossWeights(style_weight=20), for one.
 
         Raises:
             ImageError: a picture that cannot be used.
-            ValueError: a setting out of range.
-            AdaptationError: the loss is not finite.
+            SettingError: a setting out of range.
+            FeaturesError: the feature network cannot be had on this machine.
+            AdaptationError: while iterating, the loss is not finite.
+            DeviceError: while iterating, the memory of the device does not suffice.
 
         >>> for step in base.adapt_iter("wave.jpg", steps=200):
         ...     print(step.index, step.loss)
         """
-        made = replace(config or AdaptationConfig(), **settings)
-        return self._steps(Lesson.of(style, contents, made))
-
-    def _steps(self, lesson: Lesson) -> Iterator[StyleStep]:
-        for step, config, moved in learn(lesson, self.config, self.parameters, self.base.parameters, self._reference):
-            yield StyleStep(step.index, step.loss, step.content, step.style, MetaStyle(config, moved, self.base))
+        lesson = Lesson.of(style, contents, replace(config or AdaptationConfig(), **settings))
+        steps = learn(lesson, self.config, self.parameters, self.base.parameters, self._reference)
+        return (
+            StyleStep(step.index, step.loss, step.content, step.style, MetaStyle(described, moved, self.base))
+            for step, described, moved in steps
+        )
 
     # ---- stylising
 
@@ -285,7 +309,8 @@ class MetaStyle(ParameterSet):
 
         Raises:
             ImageError: a picture that cannot be used.
-            ValueError: strength outside [0, 1], a size below 1, or styles that do not fit.
+            SettingError: strength outside [0, 1], a size below 1, or styles that do not fit.
+            DeviceError: the memory of the device does not suffice.
 
         >>> style.stylize("photo.jpg", strength=0.6).save("out.png")
         >>> first, second = base.stylize(["a.jpg", "b.jpg"], styles=[wave, glass])
@@ -300,7 +325,7 @@ class MetaStyle(ParameterSet):
         self, photos: Any, styles: Sequence[MetaStyle], strength: float, size: int | None, keep_photo_colors: bool
     ) -> Any:
         if other := next((s for s in styles if s.base.fingerprint != self.base.fingerprint), None):
-            raise ValueError(f"{other.name} is no style of this base; stylize with it by itself.")
+            raise SettingError(f"{other.name} is no style of this base; stylize with it by itself.")
         own = {id(s): s.to(self.device)._at(strength) for s in styles}
         chosen = [own[id(s)] for s in styles]
         return paint_each(self._network, chosen, photos, size=size, keep_photo_colors=keep_photo_colors)
@@ -327,6 +352,7 @@ def interpolate(styles: Sequence[MetaStyle], weights: Sequence[float]) -> MetaSt
                 f"{other.base.fingerprint[:12]}); only styles of one base can be mixed."
             )
     adapted = [s for s in styles if not s.is_base]
+    known = (adapted or [first])[0]  # what a base made here has forgotten about itself, its styles may know
     norms_only = all(s.config.parameters == "norm" for s in adapted)
     pick = norm_parameters if norms_only else dict
     mixed = combine([pick(style.to(first.device).parameters) for style in styles], values)
@@ -337,7 +363,8 @@ def interpolate(styles: Sequence[MetaStyle], weights: Sequence[float]) -> MetaSt
         name=" + ".join(f"{w:.0%} {s.name}" for s, w in zip(styles, values, strict=True) if w > 0),
         parameters="norm" if norms_only else "all",
         output=first.config.output,
-        base_model=first._reference,
+        base_model=known._reference,
+        features=known.config.features,
         mix=[{"name": s.name, "weight": w} for s, w in zip(styles, values, strict=True)],
     )
     return MetaStyle(described, parameters, first.base)

@@ -9,6 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from metastyle_hub.devices import enough_memory
+from metastyle_hub.errors import SettingError
 from metastyle_hub.images import keep_colors, load_image, resize_short_side, to_pil, to_tensor, with_alpha
 from metastyle_hub.network import ImageTransformationNetwork, Parameters
 from metastyle_hub.stylization import stylize_several, stylize_tensor
@@ -31,13 +33,16 @@ def paint(
 
     Raises:
         ImageError: a picture that cannot be used.
-        ValueError: a size below 1.
+        SettingError: a size below 1.
+        DeviceError: the picture does not fit into the memory.
     """
     _check_size(size)
     picture = photo if isinstance(photo, Tensor) else load_image(photo)
-    images = _sized(picture, size)
-    result = stylize_tensor(network, parameters, images.to(_device(parameters)))
-    return _finished(result, images, picture, keep_photo_colors)
+    device = _device(parameters)
+    with enough_memory("painting", device, "a smaller size"):
+        images = _sized(picture, size)
+        result = stylize_tensor(network, parameters, images.to(device))
+        return _finished(result, images, picture, keep_photo_colors)
 
 
 def paint_each(
@@ -52,20 +57,24 @@ def paint_each(
 
     Raises:
         ImageError: a picture that cannot be used.
-        ValueError: a size below 1, one photo alone, or another number of styles than of photos.
+        SettingError: a size below 1, one photo alone, or another number of styles than of photos.
+        DeviceError: the pictures do not fit into the memory.
     """
     batch = isinstance(photos, Tensor) and photos.ndim == 4
     several = batch or isinstance(photos, list | tuple)
     count = len(photos) if several else 1
     if count != len(styles) or not several:
-        raise ValueError(f"styles go with a list or batch of as many photos; got {count} and {len(styles)} styles.")
+        raise SettingError(f"styles go with a list or batch of as many photos; got {count} and {len(styles)} styles.")
     _check_size(size)
     pictures = [p if isinstance(p, Tensor) else load_image(p) for p in photos]
-    images = [_sized(p, size) for p in pictures]
-    device = _device(styles[0]) if styles else None
-    results = stylize_several(network, styles, [x.to(device) for x in images])
-    done = [_finished(*each, keep_photo_colors) for each in zip(results, images, pictures, strict=True)]
-    return torch.stack(done) if batch else done
+    if not styles:
+        return []
+    device = _device(styles[0])
+    with enough_memory("painting", device, "fewer photos at a time or a smaller size"):
+        images = [_sized(p, size) for p in pictures]
+        results = stylize_several(network, styles, [x.to(device) for x in images])
+        done = [_finished(*each, keep_photo_colors) for each in zip(results, images, pictures, strict=True)]
+        return torch.stack(done) if batch else done
 
 
 def style_tensor(picture: Image.Image, size: int) -> Tensor:
@@ -82,7 +91,7 @@ def style_tensor(picture: Image.Image, size: int) -> Tensor:
 
 def _check_size(size: int | None) -> None:
     if size is not None and size < 1:
-        raise ValueError(f"size must be at least 1 pixel, got {size}.")
+        raise SettingError(f"size must be at least 1 pixel, got {size}.")
 
 
 def _device(parameters: Parameters) -> torch.device:

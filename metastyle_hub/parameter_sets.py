@@ -11,6 +11,7 @@ from torch import Tensor
 
 from metastyle_hub.artifacts import ArtifactConfig, BaseReference, fingerprint
 from metastyle_hub.devices import resolve_device
+from metastyle_hub.errors import SettingError
 from metastyle_hub.hub import Snapshot
 from metastyle_hub.interpolation import combine
 from metastyle_hub.network import ImageTransformationNetwork, Parameters, norm_parameters
@@ -30,6 +31,7 @@ class ParameterSet:
         origin: Snapshot | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
+        """Made by `from_pretrained`, `adapt` and `interpolate`. It holds the tensors themselves, not copies of them."""
         self.config = config
         self.parameters: Parameters = dict(parameters)
         self.base: Self = base or self
@@ -112,7 +114,7 @@ class ParameterSet:
     def _at(self, strength: float) -> Parameters:
         """The parameters that are `strength` of the way from the base's to these."""
         if not 0 <= strength <= 1:
-            raise ValueError(f"strength must be from 0 to 1, got {strength}.")
+            raise SettingError(f"strength must be from 0 to 1, got {strength}.")
         if strength == 1:
             return self.parameters
         pick = norm_parameters if self._norms_only else dict

@@ -5,13 +5,13 @@ out of reach, but walking them is not. A number of slots each hold one style, it
 phi that are somewhere between 0 and `trajectory` inner steps away from theta. Every outer step takes some slots on
 by one step of Adam, and lets the convolutions learn, first order, from where they are:
 
-    phi_s   <- Adam step on log loss(c, s, M(c; psi, phi_s))              the slot's scales and shifts
+    phi_s   <- Adam step on log loss(c, s, M(c; psi, phi_s)) + the penalty on large logits
     psi     <- step of the outer optimiser on the mean over slots         all else, shared
     theta   =  (psi, phi_0),  phi_0 held by identity(c, M(c; psi, phi_0)) where every trajectory starts
 
 A slot that has reached the end of its trajectory starts anew from phi_0 with another style. So theta is trained for
-where adaptation passes and arrives, not for its first step. What this cannot do, bending theta itself so that first
-steps go further, is what the second stage, `MetaTrainer`, is for.
+where adaptation passes and arrives, not for its first step. What this cannot do is bend theta itself so that first
+steps go further: that is `MetaTrainer`'s.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metastyle_hub.data import CropConfig, random_crop, random_crops
+from metastyle_hub.data import CropConfig, next_readable, random_crop, random_crops
+from metastyle_hub.errors import SettingError
 from metastyle_hub.meta_training import MetaStep, MetaTrainer, MetaTrainingConfig
 from metastyle_hub.network import Parameters, norm_parameters, transform_with_logits
 from metastyle_hub.settings import setting
@@ -45,7 +46,7 @@ class RollingConfig(MetaTrainingConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.slots % self.styles:
-            raise ValueError(f"slots must be a multiple of styles ({self.styles}), got {self.slots}.")
+            raise SettingError(f"slots must be a multiple of styles ({self.styles}), got {self.slots}.")
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class RollingBatch:
 
 
 class RollingTrainer(MetaTrainer):
-    """The loop, resumable like `MetaTrainer`'s, with the slots in its state.
+    """The loop, resumable like `MetaTrainer`'s, with the slots in its state. One process alone: slots are not shared.
 
     >>> for step in RollingTrainer(RollingConfig(steps=4000), features, photos, artworks).run():
     ...     print(step.index, step.valid)
@@ -67,7 +68,13 @@ class RollingTrainer(MetaTrainer):
     config: RollingConfig
 
     def _start(self) -> None:
-        """Every slot at theta, and without a style until its first turn."""
+        """Every slot at theta, and without a style until its first turn.
+
+        Raises:
+            SettingError: started on several processes, whose slots a checkpoint of one would lose.
+        """
+        if (processes := self.accelerator.num_processes) > 1:
+            raise SettingError(f"Rolling training runs on one process, not on {processes}; leave out the launcher.")
         phi, slots = norm_parameters(self.theta), self.config.slots
         zeros = {name: torch.zeros(slots, p.numel(), device=self.device) for name, p in phi.items()}
         self._slots: dict[str, dict[str, Tensor]] = {
@@ -89,7 +96,7 @@ class RollingTrainer(MetaTrainer):
         for k in rows:
             # the first trajectories are of different lengths, so that slots do not all start anew at once
             if visit == 0 or (visit + k * c.trajectory // c.slots) % c.trajectory == 0:
-                picture = self.styles[int(rng.integers(len(self.styles)))]
+                picture = next_readable(self.styles, int(rng.integers(len(self.styles))))
                 fresh[k] = random_crop(picture, CropConfig(c.style_size, min_scale=0.6), rng)[None]
         return RollingBatch(contents, rows, fresh)
 
@@ -120,8 +127,7 @@ class RollingTrainer(MetaTrainer):
         outer = valid + c.identity_weight * identity + c.identity_content_weight * kept + c.logit_weight * penalty
         shared = list(self.theta.values())
         parts = torch.autograd.grad(outer, [*moving.values(), *shared])
-        gradients = self.accelerator.reduce(list(parts[len(moving) :]), "mean")
-        norm = self._descend(float(outer.detach()), shared, gradients)
+        norm = self._descend(float(outer.detach()), shared, parts[len(moving) :])
         self._advance(rows, dict(zip(moving, parts[: len(moving)], strict=True)))
         return MetaStep(
             self.step,

@@ -13,8 +13,11 @@ import argparse
 import dataclasses
 import logging
 import math
+import numbers
 from collections.abc import Iterable, Mapping
 from typing import Any, Self, get_type_hints
+
+from metastyle_hub.errors import SettingError
 
 __all__ = ["Settings", "add_arguments", "from_arguments", "setting"]
 
@@ -40,17 +43,22 @@ class Settings:
         for f in dataclasses.fields(self):  # type: ignore[arg-type]
             value, meta = getattr(self, f.name), f.metadata
             if (choices := meta.get("choices")) and value not in choices:
-                raise ValueError(f"{f.name} must be one of {', '.join(map(str, choices))}, got {value!r}.")
+                raise SettingError(f"{f.name} must be one of {', '.join(map(str, choices))}, got {value!r}.")
+            if isinstance(f.default, bool) and not isinstance(value, bool):
+                raise SettingError(f"{f.name} must be true or false, got {value!r}.")
             low, high = meta.get("low"), meta.get("high")
             if low is None and high is None:
                 continue
-            number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+            # numpy's numbers are numbers; a bool is one to Python only
+            number = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
             if isinstance(f.default, int) and number:
                 number = float(value).is_integer()
             if not number or (low is not None and value < low) or (high is not None and value > high):
                 kind = "a whole number" if isinstance(f.default, int) else "a number"
                 bounds = f">= {low:g}" if high is None else f"from {low if low is not None else '-inf'} to {high:g}"
-                raise ValueError(f"{f.name} must be {kind} {bounds}, got {value!r}.")
+                raise SettingError(f"{f.name} must be {kind} {bounds}, got {value!r}.")
+            # what follows counts and indexes with it, and JSON writes it: a 7.0 or numpy's 7 becomes 7
+            object.__setattr__(self, f.name, int(value) if isinstance(f.default, int) else float(value))
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as JSON-able values, nested settings included."""
@@ -61,7 +69,7 @@ class Settings:
         """The settings from JSON: unknown keys warn, missing keys take their defaults.
 
         Raises:
-            ValueError: a value out of range.
+            SettingError: a value out of range.
         """
         hints = get_type_hints(cls)
         known: dict[str, Any] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from huggingface_hub import CommitInfo
 
 __all__ = ["NOTHING", "Along", "save", "share", "without_paths"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -72,10 +75,15 @@ NOTHING = Along()
 
 
 def without_paths(config: ArtifactConfig) -> ArtifactConfig:
-    """The configuration as it may leave this machine."""
+    """The configuration as it may leave this machine; warns when nobody elsewhere could load what it describes."""
     reference = config.base_model
     if reference is None or reference.revision is not None or reference.repo_id == "embedded":
         return config
+    log.warning(
+        "The base of %s is not on the Hub, so others can only use the style if they have that base (base.apply); "
+        "better push the base first, and learn the style from there.",
+        config.name or "this style",
+    )
     # the path of a folder says something about its owner and nothing to anybody else
     return replace(config, base_model=replace(reference, repo_id="unshared"))
 

@@ -56,7 +56,10 @@ def new_skeleton(
 
 
 class _InHalfPrecision(ImageTransformationNetwork):
-    """Convolutions in half precision, parameters and logits in float32: eight bits of sigmoid would band."""
+    """Convolutions in half precision, parameters and logits in float32: eight bits of sigmoid would band.
+
+    Only as a whole: `tiling` calls the parts one by one, in float32, whose statistics of large pictures are exact.
+    """
 
     def __init__(self, config: NetworkConfig, output: str, dtype: torch.dtype) -> None:
         super().__init__(config, output)

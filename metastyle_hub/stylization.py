@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from metastyle_hub.images import crop_back, pad_to_multiple
-from metastyle_hub.network import ImageTransformationNetwork, is_norm_parameter, transform
+from metastyle_hub.network import ImageTransformationNetwork, Parameters, is_norm_parameter, transform
 from metastyle_hub.tiling import TilingConfig, transform_in_tiles
 
 __all__ = ["stylize_each", "stylize_several", "stylize_tensor"]
@@ -24,15 +24,27 @@ def stylize_tensor(
     images: Tensor,
     tiling: TilingConfig = _TILING,
 ) -> Tensor:
-    """M(images; parameters) for any size: (B, 3, H, W) in [0, 1] -> the same shape and range."""
+    """M(images; parameters) for any size: (B, 3, H, W) in [0, 1] -> the same shape and range.
+
+    Never more pixels at once than `tiling.threshold`: a large batch goes through in parts, a large picture in tiles.
+    """
     padded, padding = pad_to_multiple(images)
-    if padded.shape[-2] * padded.shape[-1] <= tiling.threshold:
-        return crop_back(transform(network, parameters, padded), padding).clone()
-    pictures = []
-    for i, image in enumerate(padded):
-        own = {name: p[i] if is_norm_parameter(name) and p.ndim == 2 else p for name, p in parameters.items()}
-        pictures.append(crop_back(transform_in_tiles(network, own, image[None], tiling), padding))
-    return torch.cat(pictures).contiguous()
+    at_once = tiling.threshold // (padded.shape[-2] * padded.shape[-1])
+    if at_once:
+        parts = [
+            transform(network, _rows(parameters, slice(i, i + at_once)), padded[i : i + at_once])
+            for i in range(0, len(padded), at_once)
+        ]
+    else:
+        parts = [
+            transform_in_tiles(network, _rows(parameters, i), image[None], tiling) for i, image in enumerate(padded)
+        ]
+    return torch.cat([crop_back(part, padding) for part in parts]).contiguous()
+
+
+def _rows(parameters: Mapping[str, Tensor], rows: int | slice) -> Parameters:
+    """The parameters of some pictures of a batch, where each has its own norms."""
+    return {name: p[rows] if is_norm_parameter(name) and p.ndim == 2 else p for name, p in parameters.items()}
 
 
 @torch.no_grad()

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from metastyle_hub.errors import SettingError
 from metastyle_hub.network import ConvNorm, ImageTransformationNetwork, to_picture
 
 __all__ = ["TilingConfig", "transform_in_tiles"]
@@ -41,7 +42,7 @@ class TilingConfig:
 
     def __post_init__(self) -> None:
         if self.tile < 16 or self.tile % 4:
-            raise ValueError(f"tile must be a multiple of 4 and at least 16, got {self.tile}.")
+            raise SettingError(f"tile must be a multiple of 4 and at least 16, got {self.tile}.")
 
 
 @dataclass(frozen=True)

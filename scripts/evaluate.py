@@ -3,8 +3,8 @@
     python scripts/evaluate.py --photos DIR --artworks DIR --judge vgg19_relu3_4.safetensors --out runs/evaluation
     python scripts/evaluate.py ... --bars                 # the bars and tables of what is measured; measures nothing
 
-Without --judge the judge is torchvision's VGG-19 (downloaded on first use). Interrupt it whenever you like: the same
-command goes on. In the folder `--out`:
+Without --judge the judge is torchvision's VGG-19 (downloaded on first use), whose figures do not compare with those of
+docs/quality.md. Interrupt it whenever you like: the same command goes on. In the folder `--out`:
 
     measurements.jsonl   every figure, under a key of base, settings and pictures
     summary.json         geometric means with 95% intervals        table.md   the same for people
@@ -32,7 +32,7 @@ from metastyle_hub.bars import bars, bars_as_markdown
 from metastyle_hub.contents import content_pool
 from metastyle_hub.data import FolderPool, center_crops
 from metastyle_hub.devices import resolve_device, training_dtype
-from metastyle_hub.errors import MetaStyleError
+from metastyle_hub.errors import MetaStyleError, SettingError
 from metastyle_hub.evaluation import Evaluation, Method, load_judge, spread_pairs
 from metastyle_hub.features import load_features
 from metastyle_hub.fidelity import Fidelity, fidelity
@@ -48,6 +48,11 @@ from metastyle_hub.summaries import as_markdown, summarize
 STEPS = (0, 1, 5, 10, 20, 50, 100, 200, 500, 1000)
 ITERATIONS = (1, 5, 10, 20, 25, 50, 100, 200, 500)
 SHEET = (("base", 0), ("base", 20), ("base", 100), ("scratch", -1), ("gatys_adam", 25), ("gatys_adam", 100))  # -1: last
+
+JUDGES = {
+    "vgg19_oxford": "VGG-19 with the weights of Simonyan and Zisserman",
+    "vgg19": "VGG-19 with torchvision's weights, not the measure of docs/quality.md",
+}
 
 
 def methods(adaptation: AdaptationConfig, gatys: int, scratch: int) -> dict[str, Method]:
@@ -118,9 +123,9 @@ def main(arguments: list[str] | None = None) -> None:
         config = from_arguments(AdaptationConfig, args, weights=from_arguments(LossWeights, args))
         table = methods(config, args.gatys_iterations, args.scratch_steps)
         if unknown := set(args.methods) - table.keys():
-            raise ValueError(f"unknown method {sorted(unknown)[0]!r}; choose from {', '.join(table)}.")
+            raise SettingError(f"unknown method {sorted(unknown)[0]!r}; choose from {', '.join(table)}.")
         evaluate(args, config, table)
-    except (MetaStyleError, ValueError) as error:
+    except MetaStyleError as error:
         parser.error(str(error))
 
 
@@ -157,14 +162,15 @@ def evaluate(args: argparse.Namespace, config: AdaptationConfig, table: dict[str
     found = bars(rows, step0, speed)
     write_json(args.out / "summary.json", [asdict(s) for s in summaries])
     write_json(args.out / "bars.json", [asdict(b) for b in found])
-    (args.out / "table.md").write_text(as_markdown(summaries))
+    table_text = f"Judge: {JUDGES[judge.features.name]}.\n\n{as_markdown(summaries)}"
+    (args.out / "table.md").write_text(table_text)
     (args.out / "bars.md").write_text(bars_as_markdown(found))
     measured = list(dict.fromkeys(s.method for s in summaries))
     wanted = [(table[name], step if step >= 0 else table[name].marks[-1]) for name, step in SHEET if name in measured]
     columns = [(method, step) for method, step in wanted if step in method.marks]
     if shown:
         save_image(evaluation.sheet(columns), args.out / "sheet.png")
-    print(as_markdown(summaries))
+    print(table_text)
     print(bars_as_markdown(found))
     lines: dict[tuple[float, ...], str] = {}  # two names of one measurement would be two lines one upon the other
     for name in measured:

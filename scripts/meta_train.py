@@ -1,8 +1,8 @@
 """Meta-trains a base: the initialisation from which every style is adapted.
 
     python scripts/meta_train.py --photos photos/ --artworks artworks/ --out runs/base          # start, or go on
-    python scripts/meta_train.py ... --rolling --out runs/first                                 # first stage: see
-    python scripts/meta_train.py ... --init runs/first/base --out runs/base                     # docs/decisions.md
+    python scripts/meta_train.py ... --init runs/first/base --out runs/base                     # from another base
+    python scripts/meta_train.py ... --rolling --out runs/first                                 # docs/decisions.md
     python scripts/meta_train.py --photos me/coco-subset --artworks me/wikiart --out runs/base  # Hub datasets
     accelerate launch scripts/meta_train.py ...                                                 # several GPUs
 
@@ -19,22 +19,25 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import time
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
 from metastyle_hub.adaptation import AdaptationConfig, adapt_parameters
 from metastyle_hub.data import ImagePool, center_crops, open_pool
-from metastyle_hub.devices import resolve_device, training_dtype
+from metastyle_hub.devices import training_dtype
+from metastyle_hub.errors import MetaStyleError
 from metastyle_hub.features import feature_names, load_features
 from metastyle_hub.images import save_image
 from metastyle_hub.loss import LossWeights
-from metastyle_hub.meta_training import MetaTrainer, MetaTrainingConfig
+from metastyle_hub.meta_training import MetaStep, MetaTrainer, MetaTrainingConfig
 from metastyle_hub.model import MetaStyle
-from metastyle_hub.network import transform
+from metastyle_hub.network import NetworkConfig, transform
 from metastyle_hub.rolling_training import RollingConfig, RollingTrainer
 from metastyle_hub.settings import add_arguments, from_arguments
 from metastyle_hub.sheets import contact_sheet
@@ -71,7 +74,29 @@ def preview(trainer: MetaTrainer, path: Path, steps: int = 20) -> None:
     save_image(contact_sheet(rows, labels=["photos", "step 0", "styles", f"step {steps}", f"step {steps}"]), path)
 
 
-def main() -> None:
+def time_is_up(trainer: MetaTrainer, started: float, seconds: float) -> bool:
+    """By the main process's clock: one that stopped by its own would leave the others waiting for its gradients."""
+    from accelerate.utils import broadcast
+
+    return bool(broadcast(torch.tensor(time.monotonic() - started > seconds, device=trainer.device).int()))
+
+
+def facts(trainer: MetaTrainer, step: MetaStep) -> dict[str, Any]:
+    """How a base was made, for its config.json and its card."""
+    settings = trainer.config.to_dict()
+    return {
+        "method": "rolling trajectories" if isinstance(trainer, RollingTrainer) else "second order, T inner steps",
+        "outer_steps": step.index,
+        "processes": trainer.accelerator.num_processes,
+        "photographs": len(trainer.contents),
+        "artworks": len(trainer.styles),
+        "arithmetic": str(trainer.loss.features.dtype).removeprefix("torch."),
+        "last_loss": round(step.valid, 4),
+        **{key: value for key, value in settings.items() if key != "network"},
+    }
+
+
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", required=True, help="folder of photographs, or a Hub dataset of image files")
     parser.add_argument("--artworks", required=True, help="folder of artworks, or a Hub dataset of image files")
@@ -89,16 +114,29 @@ def main() -> None:
     own = [f.name for f in fields(RollingConfig) if f.name not in {g.name for g in fields(MetaTrainingConfig)}]
     add_arguments(parser.add_argument_group("the run, with --rolling"), RollingConfig, own)
     add_arguments(parser.add_argument_group("weights of the loss"), LossWeights)
-    args = parser.parse_args()
+    add_arguments(parser.add_argument_group("the network, without --init"), NetworkConfig)
+    args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        train(args)
+    except MetaStyleError as error:
+        parser.error(str(error))
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train, and write every file."""
+    from accelerate import Accelerator
+
     config_class, trainer_class = (RollingConfig, RollingTrainer) if args.rolling else (MetaTrainingConfig, MetaTrainer)
-    config = from_arguments(config_class, args, weights=from_arguments(LossWeights, args))
-    device = resolve_device("auto")
+    start = MetaStyle.from_pretrained(args.init) if args.init else None
+    network = start.config.architecture if start else from_arguments(NetworkConfig, args)
+    config = from_arguments(config_class, args, weights=from_arguments(LossWeights, args), network=network)
+    device = Accelerator().device
     dtype = training_dtype(device) if args.dtype == "auto" else getattr(torch, args.dtype)
     features = load_features(args.features, file=args.features_file, dtype=dtype)
     trainer = trainer_class(
         config, features, open_pool(args.photos), open_pool(args.artworks),
-        init=MetaStyle.from_pretrained(args.init).parameters if args.init else None,
+        init=start.parameters if start else None,
         checkpoint=args.out / "checkpoint.pt", checkpoint_every=args.checkpoint_every,
     )  # fmt: skip
     main_process = trainer.accelerator.is_main_process
@@ -108,17 +146,20 @@ def main() -> None:
     with bar, (args.out / "log.jsonl").open("a") as log:
         for step in trainer.run():
             bar.update()
-            values = {k: v for k, v in asdict(step).items() if k != "index"}
+            # what a kind of training does not measure is no number, and no JSON
+            values = {k: v for k, v in asdict(step).items() if k != "index" and not math.isnan(v)}
             means = {k: 0.95 * means.get(k, v) + 0.05 * v for k, v in values.items()}
             shown = ("valid", "content", "style", "before", "identity", "logits")
-            bar.set_postfix_str(" ".join(f"{k} {means[k]:.3g}" for k in shown))
+            bar.set_postfix_str(" ".join(f"{k} {means[k]:.3g}" for k in shown if k in means))
             if main_process and step.index % args.log_every == 0:
                 log.write(json.dumps({"step": step.index, "seconds": time.monotonic() - started, **means}) + "\n")
                 log.flush()
             if main_process and (step.index % args.sheet_every == 0 or step.index == config.steps):
                 preview(trainer, args.out / f"sheet_{step.index:06d}.png")
-                MetaStyle.from_parameters(trainer.average, config.network).save_pretrained(args.out / "base")
-            if args.stop_after and time.monotonic() - started > args.stop_after:
+                described = {"features": args.features, "training": facts(trainer, step)}
+                made = MetaStyle.from_parameters(trainer.average, config.network, **described)
+                made.save_pretrained(args.out / "base")
+            if args.stop_after and time_is_up(trainer, started, args.stop_after):
                 break
     trainer.save()
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from metastyle_hub import AdaptationConfig, MetaStyle, MetaStyleError
@@ -63,7 +64,9 @@ def is_learned(folder: Path, config: AdaptationConfig) -> bool:
     file = folder / CONFIG_FILE
     if not file.is_file():
         return False
-    known = ArtifactConfig.from_json(file.read_text(encoding="utf-8"), str(folder)).adaptation
+    known = ArtifactConfig.from_json(file.read_text(encoding="utf-8"), str(folder)).adaptation or {}
+    if config.precision == "auto":  # of which the file says what it came to
+        config = replace(config, precision=known.get("precision", "auto"))
     return known == json.loads(json.dumps(config.to_dict()))
 
 
@@ -90,7 +93,7 @@ def main() -> int:
     add_arguments(parser.add_argument_group("settings"), AdaptationConfig, ("steps", "parameters", "size", "seed"))
     try:
         publish(parser.parse_args())
-    except (MetaStyleError, ValueError) as error:
+    except MetaStyleError as error:
         print(f"publish: {error}", file=sys.stderr)
         return 2
     return 0

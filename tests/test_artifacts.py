@@ -206,6 +206,28 @@ def test_values_that_make_no_sense(base, changes):
     refusal(base)
 
 
+def test_a_network_larger_than_any_of_ours_is_refused_before_it_is_made(base):
+    edit_config(base, architecture={"width": 129})
+    refusal(base, "width 129", "more than 128 and 32")
+    edit_config(base, architecture={"residual_blocks": 33})
+    refusal(base, "33 residual_blocks", "more than 128 and 32")
+
+
+def test_a_switch_in_the_config_is_true_or_false(base):
+    edit_config(base, architecture={**tiny.NETWORK.to_dict(), "photo_channels": "false"})
+    refusal(base, "photo_channels must be true or false, got 'false'")
+
+
+def test_a_config_nested_without_end(base):
+    (base / CONFIG_FILE).write_text("[" * 200_000)
+    refusal(base, "is not JSON")
+
+
+def test_a_whole_number_may_be_written_with_a_point(base):
+    edit_config(base, architecture={"width": 4.0, "residual_blocks": 1.0})
+    assert read_artifact(base).config == BASE
+
+
 def test_a_style_without_a_base(tmp_path):
     folder = write_artifact(tmp_path, STYLE, tiny.parameters())
     edit_config(folder, base_model=...)
@@ -234,13 +256,19 @@ def damaged(base: Path, damage: str) -> str:
         tensors["out.bias"][1] = torch.nan
     elif damage == "infinite":
         tensors["out.bias"][1] = -torch.inf
+    elif damage == "beyond float32":
+        tensors["out.bias"] = torch.full((3,), 1e300, dtype=torch.float64)
+    elif damage == "float8":
+        tensors["out.bias"] = torch.ones(3).to(torch.float8_e4m3fn)
     elif damage == "integers":
         tensors["out.bias"] = torch.ones(3, dtype=torch.int32)
     save_file(tensors, base / WEIGHTS_FILE)
     return "lora.bias" if damage == "extra" else "out.bias"
 
 
-@pytest.mark.parametrize("damage", ["missing", "extra", "shape", "rank", "nan", "infinite", "integers"])
+@pytest.mark.parametrize(
+    "damage", ["missing", "extra", "shape", "rank", "nan", "infinite", "beyond float32", "float8", "integers"]
+)
 def test_tensors_that_are_not_what_the_config_calls_for(base, damage):
     refusal(base, damaged(base, damage))
 
@@ -251,8 +279,9 @@ def test_a_whole_network_is_no_norm_style(tmp_path):
     refusal(folder, "tensors too many")
 
 
-def test_half_precision_weights_are_read_as_float32(base):
-    save_file({name: p.half() for name, p in tiny.parameters().items()}, base / WEIGHTS_FILE)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_other_precisions_are_read_as_float32(base, dtype):
+    save_file({name: p.to(dtype) for name, p in tiny.parameters().items()}, base / WEIGHTS_FILE)
     assert all(p.dtype == torch.float32 for p in read_artifact(base).parameters.values())
 
 

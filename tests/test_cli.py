@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 import metastyle_hub
 from metastyle_hub import MetaStyle
 from metastyle_hub.cli import main
 
-EMBEDDED = Path(metastyle_hub.__file__).parent / "pretrained" / "base"
 QUICK = ["--steps", "2", "--size", "64", "--style-size", "32", "--batch", "1", "--precision", "float32"]
 
 
@@ -80,7 +84,23 @@ def test_adapt_does_what_the_library_does(home):
 def test_adapt_says_how_to_go_on_and_shows_a_preview(home, capsys):
     assert run("adapt", "painting0.png", "-o", "new", "--base", "base", "--preview", "photo.png", *QUICK) == 0
     assert "metastyle stylize PHOTO -s new" in capsys.readouterr().out
-    assert Image.open("new/preview.jpg").size == (60, 40)
+    assert Image.open("new/preview.jpg").size == (60, 40) and "preview.jpg" in Path("new/README.md").read_text()
+
+
+def test_adapt_stopped_by_ctrl_c_keeps_what_it_has_learned(home):
+    arguments = ["adapt", "painting0.png", "-o", "new", "--base", "base", *QUICK, "--steps", "1000"]
+    code = f"import sys; from metastyle_hub.cli import main; sys.exit(main({arguments!r}))"
+    environment = {**os.environ, "PYTHONPATH": str(Path(metastyle_hub.__file__).parent.parent)}
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    ) as running:
+        seen = b""
+        while not re.search(rb" [1-9]\d*/1000", seen):
+            seen += running.stderr.read1()
+        running.send_signal(signal.SIGINT)
+        printed, _ = running.communicate(timeout=60)
+    assert running.returncode == 130 and b"new: " in printed
+    assert 0 < MetaStyle.from_pretrained("new").config.steps < 1000
 
 
 def test_adapt_learns_on_own_photos_and_with_other_weights(home):
@@ -138,6 +158,23 @@ def test_styles_of_one_name_from_several_folders_are_all_used(home):
     assert len({p.read_bytes() for p in Path("results").rglob("*.png")}) == 2
 
 
+def test_names_that_meet_when_put_together_do_not_overwrite_each_other(home):
+    for i, name in enumerate(("a.png", "a_x.png", "A.png")):
+        tiny.image(tiny.photo(40, 60, seed=i)).save(name)
+    for name, style in (("x_starry", "wave"), ("starry", "starry")):
+        shutil.copytree(style, f"other/{name}")
+    assert run("stylize", "a.png", "a_x.png", "A.png", "-s", "other/x_starry", "other/starry", "-o", "results") == 0
+    names = [p.name.lower() for p in Path("results").iterdir()]
+    assert len(names) == len(set(names)) == 6  # also where large and small letters are one
+
+
+def test_a_pattern_takes_no_folders_along(home):
+    Path("holiday/photos").mkdir(parents=True)
+    tiny.image(tiny.photo(40, 60)).save("holiday/photo.png")
+    assert run("stylize", "holiday/*", "-s", "starry", "-s", "wave", "-o", "results") == 0
+    assert sorted(p.name for p in Path("results").iterdir()) == ["photo_starry.png", "photo_wave.png"]
+
+
 def test_an_existing_folder_is_one_whatever_its_name(home):
     Path("trip.2024").mkdir()
     assert run("stylize", "photo.png", "painting0.png", "-s", "starry", "-o", "trip.2024") == 0
@@ -179,22 +216,34 @@ def test_one_mix_can_be_saved_and_used(home):
     assert [part["weight"] for part in mix.config.mix] == [0.25, 0.75]
 
 
+def test_a_strip_shows_every_style(home):
+    assert run("interpolate", *["starry", "wave"] * 3, "--content", "photo.png", "-o", "long.png") == 0
+    assert run("interpolate", "starry", "wave", "--content", "photo.png", "-o", "short.png") == 0
+    assert Image.open("long.png").width > 1.4 * Image.open("short.png").width  # 11 pictures and 7
+
+
 # --- info
 
 
 @pytest.mark.parametrize("what", ["base", "starry"])
 def test_info_tells_what_a_folder_holds(home, capsys, what):
-    assert run("info", what) == 0
+    assert main(["info", what]) == 0
     text = capsys.readouterr().out
     model = MetaStyle.from_pretrained(what)
-    assert repr(model) in text and model.fingerprint in text
-    config = json.loads(text[text.index("{") :])
-    assert config["kind"] == ("base" if what == "base" else "style")
+    assert f"{model.name}: a {model.config.kind}, from {what}" in text and model.base.fingerprint in text
+    assert main(["info", what, "--json"]) == 0
+    printed = capsys.readouterr().out
+    assert json.loads(printed) == json.loads(Path(what, "config.json").read_text()) and text.endswith(printed)
 
 
-@pytest.mark.skipif(not EMBEDDED.is_dir(), reason="the package's own base is not trained yet")
+def test_info_needs_no_base(home, capsys):
+    shutil.rmtree("base")
+    assert main(["info", "starry"]) == 0
+    assert "a style, from starry" in capsys.readouterr().out
+
+
 def test_the_base_in_the_package_is_the_default(capsys):
-    assert run("info") == 0
+    assert main(["info"]) == 0
     assert MetaStyle.from_pretrained().fingerprint in capsys.readouterr().out
 
 
@@ -227,6 +276,13 @@ def test_the_base_in_the_package_is_the_default(capsys):
         ("interpolate starry wave --content missing.png -o m.png", "There is no file 'missing.png'"),
         ("interpolate starry wave --content photo.png -o m.png --frames 1", "--frames must be at least 2, got 1"),
         ("interpolate starry wave --content photo.png -o m.png --save mix", "--save needs --weights"),
+        ("interpolate starry --content photo.png -o m.png", "name a second one beside starry"),
+        ("interpolate starry wave --content photo.png -o m.xyz", "names no image format to write"),
+        ("stylize -s starry photo.png -o out.png", "name the photos before -s"),
+        ("adapt https://example.org/a.jpg -o new --base base", "download it first"),
+        ("adapt painting0.png -o new --base base --preview missing.jpg", "There is no file 'missing.jpg'"),
+        ("demo -o picture", "names no image format to write"),
+        ("demo --styles painting0.png missing.jpg -o out.png", "There is no file 'missing.jpg'"),
         ("info holiday", "holiday"),
     ],
 )
@@ -234,13 +290,30 @@ def test_a_mistake_is_one_sentence(home, capsys, arguments, said):
     Path("holiday").mkdir()
     before = sorted(Path().rglob("*"))
     parts = arguments.split()
-    device = [] if "--device" in parts else ["--device", "cpu"]
+    device = [] if "--device" in parts or parts[0] == "info" else ["--device", "cpu"]
     capsys.readouterr()
     assert main([*parts, *device]) == 2
     text = capsys.readouterr().err
     (sentence,) = [line for line in re.split(r"[\r\n]+", text) if line.startswith("metastyle: ")]
     assert said in sentence and sentence.endswith(".") and "Traceback" not in text, text
     assert sorted(Path().rglob("*")) == before, "nothing is left behind"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["stylize", "", "-s", "starry", "-o", "out"], ["stylize", "photo.png", "-s", "starry", "-o", ""]]
+)
+def test_an_empty_name_is_not_the_current_folder(home, capsys, arguments):
+    before = sorted(Path().rglob("*"))
+    assert "One of the arguments is empty" in refused(capsys, *arguments)
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_a_loss_that_goes_wrong_leaves_no_folder(home, capsys):
+    tensors = load_file("base/model.safetensors")
+    huge = {name: p * 1e20 if name.endswith((".scale", "out.weight")) else p for name, p in tensors.items()}
+    save_file(huge, "base/model.safetensors")
+    assert "The loss became" in refused(capsys, "adapt", "painting0.png", "-o", "new", "--base", "base", *QUICK)
+    assert not Path("new").exists()
 
 
 @pytest.mark.parametrize(
@@ -263,12 +336,31 @@ def test_somebody_else_s_style_folder_is_refused_with_its_name(home, capsys):
 # --- help
 
 
-@pytest.mark.parametrize("command", ["adapt", "stylize", "interpolate", "info", "demo"])
+@pytest.mark.parametrize(
+    "command", ["adapt", "stylize", "interpolate", "demo", "info", "push", "pull", "list", "convert"]
+)
 def test_every_command_explains_itself(capsys, command):
     with pytest.raises(SystemExit) as caught:
         main([command, "--help"])
     text = capsys.readouterr().out
-    assert caught.value.code == 0 and f"usage: metastyle {command}" in text and "--device" in text
+    assert caught.value.code == 0 and f"usage: metastyle {command}" in text
+    assert ("--device" in text) == (command in ("adapt", "stylize", "interpolate", "demo"))
+
+
+def test_a_reader_who_has_seen_enough_is_no_failure():
+    code = "import sys; from metastyle_hub.cli import main; sys.stdin.read(); sys.exit(main(['info']))"
+    environment = {**os.environ, "PYTHONPATH": str(Path(metastyle_hub.__file__).parent.parent)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], env=environment, **pipes) as running:
+        running.stdout.close()
+        running.stdin.close()
+        assert running.stderr.read() == b"" and running.wait() == 1
+
+
+def test_letters_that_the_terminal_lacks_are_no_failure(home):
+    shutil.copytree("starry", "星空")
+    done = tiny.python("-m", "metastyle_hub", "info", "星空", PYTHONIOENCODING="cp1252")
+    assert done.returncode == 0 and "a style, from \\u661f\\u7a7a" in done.stdout, done.stderr
 
 
 def test_the_module_runs_as_a_program():
@@ -276,6 +368,6 @@ def test_the_module_runs_as_a_program():
     assert done.returncode == 0 and "metastyle stylize photo.jpg" in done.stdout and done.stderr == ""
     for command in ("adapt", "stylize", "interpolate", "info", "demo"):
         assert re.search(rf"^ +{command}\b", done.stdout, re.M)
-    wrong = tiny.python("-m", "metastyle_hub.cli", "info", "there/is/none", "--device", "cpu")
+    wrong = tiny.python("-m", "metastyle_hub.cli", "info", "there/is/none")
     assert wrong.returncode == 2 and wrong.stdout == "" and wrong.stderr.startswith("metastyle: ")
     assert wrong.stderr.count("\n") == 1

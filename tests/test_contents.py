@@ -99,3 +99,9 @@ def test_contents_that_cannot_be_used_are_named(tmp_path):
 def test_an_empty_list_of_contents_is_refused():
     with pytest.raises(ImageError, match="The list of contents is empty; name at least one photo"):
         content_pool([])
+
+
+@pytest.mark.parametrize("contents", [3, 1.5, object()])
+def test_what_is_no_pool_is_refused_before_the_first_step(contents):
+    with pytest.raises(ImageError, match="Contents are photos, a folder or a pool of pictures, not"):
+        content_pool(contents)

@@ -7,7 +7,16 @@ import pytest
 import tiny
 import torch
 
-from metastyle_hub.data import CropConfig, FolderPool, TensorPool, center_crops, open_pool, random_crop, random_crops
+from metastyle_hub.data import (
+    CropConfig,
+    FolderPool,
+    TensorPool,
+    center_crops,
+    next_readable,
+    open_pool,
+    random_crop,
+    random_crops,
+)
 from metastyle_hub.errors import ImageError
 from metastyle_hub.images import to_tensor
 
@@ -112,6 +121,23 @@ def test_a_folder_is_a_pool_in_the_order_of_names(tmp_path):
     assert isinstance(folder, FolderPool) and len(folder) == 3
     for i, name in enumerate(["a.png", "b.png", "sub/c.png"]):
         assert torch.equal(folder[i], tiny.tensor(pictures[name])[0])
+
+
+def test_a_broken_picture_is_stood_in_for_by_the_next(tmp_path, caplog):
+    for i in range(3):
+        tiny.image(tiny.photo(20, 30, seed=i)).save(tmp_path / f"{i}.png")
+    for name in ("1.png", "2.png"):
+        (tmp_path / name).write_bytes(b"no picture at all")
+    folder = FolderPool(tmp_path)
+    for index in range(3):
+        assert torch.equal(next_readable(folder, index), folder[0])
+    assert "1.png" in caplog.text and "2.png" in caplog.text
+    assert random_crops(folder, 3, CropConfig(16), np.random.default_rng(0)).shape == (3, 3, 16, 16)
+    with pytest.raises(ImageError):  # who judges pictures wants to know
+        center_crops(folder, 16)
+    (tmp_path / "0.png").write_bytes(b"")
+    with pytest.raises(ImageError, match="None of the 3 pictures can be read"):
+        next_readable(folder, 1)
 
 
 def test_pictures_in_memory_may_be_tensors_or_images():

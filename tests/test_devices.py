@@ -1,17 +1,35 @@
 """A device is one that is there, or one sentence says why not."""
 
 import pytest
+import tiny
 import torch
 
-from metastyle_hub.devices import DeviceError, resolve_device, training_dtype
+from metastyle_hub.devices import DeviceError, enough_memory, resolve_device, training_dtype
 from metastyle_hub.errors import MetaStyleError
 
 
-def test_auto_is_accelerate_s_choice():
-    from accelerate import PartialState
+@pytest.mark.parametrize("auto", [None, "auto"])
+def test_auto_is_the_accelerator_if_there_is_one(auto, monkeypatch):
+    assert resolve_device(auto) == torch.device("cpu")  # ACCELERATE_USE_CPU, see conftest.py
+    monkeypatch.delenv("ACCELERATE_USE_CPU")
+    found = resolve_device(auto)
+    assert (found.type != "cpu") == torch.accelerator.is_available()
 
-    for auto in (None, "auto"):
-        assert resolve_device(auto) == torch.device(PartialState().device)
+
+def test_auto_joins_no_process_group():
+    # as in a training script of somebody else, of which this is one process of two
+    code = """
+import faulthandler, sys
+faulthandler.dump_traceback_later(60, exit=True)  # who joins a group waits for the other process
+from metastyle_hub.devices import resolve_device
+assert resolve_device("auto").type
+state = sys.modules.get("accelerate.state")
+assert not (state and state.PartialState._shared_state)
+assert not sys.modules["torch"].distributed.is_initialized()
+"""
+    group = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+    done = tiny.python("-c", code, **group)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("name", ["cpu", torch.device("cpu")])
@@ -49,7 +67,30 @@ def test_training_is_in_an_arithmetic_that_the_device_has():
     assert training_dtype(torch.device("mps")) == torch.float32
 
 
+def test_a_lack_of_memory_is_one_sentence():
+    with (
+        pytest.raises(DeviceError, match=r"^There is not enough memory on cpu for a test; use a smaller size\.$"),
+        enough_memory("a test", torch.device("cpu"), "a smaller size"),
+    ):
+        torch.empty(1 << 60)
+
+
+def test_other_failures_stay_what_they_are():
+    for error in (RuntimeError("a bug"), NotImplementedError("abstract"), ValueError("x")):
+        with pytest.raises(type(error)) as caught, enough_memory("a test", torch.device("cpu"), "a smaller size"):
+            raise error
+        assert caught.value is error
+
+
+def test_an_operation_that_an_accelerator_lacks_is_one_sentence():
+    with (
+        pytest.raises(DeviceError, match=r"^A test fails on mps \(no linalg\); use device='cpu'\.$"),
+        enough_memory("a test", torch.device("mps"), "a smaller size"),
+    ):
+        raise NotImplementedError("no linalg.\nSee the tracker.")
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
 def test_cuda_is_resolved_where_it_is():
-    assert resolve_device("cuda").type == "cuda"
+    assert resolve_device("cuda") == torch.device("cuda", torch.cuda.current_device()) == torch.empty(1).cuda().device
     assert training_dtype(torch.device("cuda")) in (torch.float32, torch.bfloat16)

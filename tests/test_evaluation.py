@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from safetensors.torch import save_file
 
 from metastyle_hub.adaptation import AdaptationConfig
 from metastyle_hub.data import FolderPool, TensorPool
-from metastyle_hub.evaluation import Evaluation, Measurement, Method, spread_pairs
+from metastyle_hub.evaluation import Evaluation, Measurement, Method, load_judge, spread_pairs
+from metastyle_hub.features import SPECS, FeatureNetwork
 from metastyle_hub.fidelity import fidelity, psnr
 from metastyle_hub.gatys import GatysConfig
 from metastyle_hub.images import save_image
@@ -155,6 +157,18 @@ def test_the_sheet_shows_the_pictures_that_were_judged(evaluation: Evaluation) -
     assert psnr(columns[2][None], evaluation.contents[1][None]) > 40  # Gatys at 0 iterations is the photo
     hole = columns[3].flatten(1)
     assert torch.equal(hole.amin(1), hole.amax(1))  # the base has not been measured: a hole
+
+
+def test_both_judges_look_at_the_same_taps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    weights = FeatureNetwork(SPECS["vgg19"]).state_dict()  # stand-ins for torchvision's, where its download would be
+    slice_ = Path(torch.hub.get_dir()) / "metastyle_hub" / "vgg19_features.safetensors"
+    slice_.parent.mkdir(parents=True)
+    save_file({name: value.contiguous() for name, value in weights.items()}, slice_)
+    judge = load_judge()
+    assert judge.features.name == "vgg19" and judge.weights.style_weight == 10
+    assert judge.features.spec.style_taps == SPECS["vgg19_oxford"].style_taps
+    assert judge.features.spec.content_tap == SPECS["vgg19_oxford"].content_tap
 
 
 @pytest.mark.parametrize(("styles", "contents"), [(48, 64), (10, 7), (5, 3), (1, 1), (3, 49)])

@@ -563,7 +563,7 @@ def test_every_failure_of_reading_is_one_sentence(hub, base, trouble, source, sa
         MetaStyle.from_pretrained(source)
     assert_sentence(caught.value)
     assert re.search(says, str(caught.value)), str(caught.value)
-    assert main(["info", source, "--device", "cpu"]) == 2
+    assert main(["info", source]) == 2
     error = capsys.readouterr().err
     assert f"metastyle: {caught.value}" in error and "Traceback" not in error
     assert_nothing_half_written(tmp_path / "cache")
@@ -851,7 +851,7 @@ def test_push_list_pull_and_use_from_the_command_line(hub, base, tmp_path, capsy
     assert main(["list", "nothing-of-that-name"]) == 0
     assert capsys.readouterr().out == "No styles found.\n"
 
-    assert main(["info", "me/starry-night@dev", "--device", "cpu"]) == 0
+    assert main(["info", "me/starry-night@dev"]) == 0
     assert f"me/starry-night@{repo.refs['dev'][:12]}" in capsys.readouterr().out
     assert main(["pull", "me/starry-night"]) == 0
     assert {p.name for p in Path("starry-night").iterdir()} == set(repo.files()) - {".gitattributes"}
@@ -947,3 +947,16 @@ def test_the_example_in_the_documentation_runs(hub, base, tmp_path, monkeypatch)
     forget()
     exec(compile(code, str(README), "exec"), {})
     assert Path("out.png").is_file() and "preview.jpg" in hub.repos["me/starry-night"].files()
+
+
+def test_a_config_of_no_reasonable_size_is_not_downloaded(hub, base):
+    files = make_style(base, 1)._files()
+    hub.add("me/huge", {**files, "config.json": files["config.json"] + b" " * 1_000_001})
+    with pytest.raises(ArtifactError, match=r"config\.json of me/huge has 1\.0 MB, so it is none of ours") as caught:
+        base.apply("me/huge")
+    assert_sentence(caught.value)
+
+
+def test_a_name_longer_than_a_path_may_be_is_one_sentence():
+    with pytest.raises(ArtifactError, match="There is no folder"):
+        MetaStyle.from_pretrained("x" * 5000)

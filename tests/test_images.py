@@ -24,6 +24,7 @@ from metastyle_hub.errors import ImageError, MetaStyleError
 from metastyle_hub.images import (
     ImageLimits,
     center_crop,
+    check_writable,
     crop_back,
     image_sha256,
     keep_colors,
@@ -773,6 +774,17 @@ def test_a_failed_save_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypa
     assert "\n" not in str(caught.value)
     assert path.read_bytes() == old
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_place_is_checked_before_there_is_a_picture(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "taken.png").mkdir()
+    for place in ("out.xyz", "out", "file/out.png", "file/deep/out.png", "taken.png", "x" * 300 + ".png"):
+        with pytest.raises(ImageError, match=r"names no image format|cannot be written"):
+            check_writable(tmp_path / place)
+    for place in ("out.png", "new/deep/out.JPG", "file.png"):
+        check_writable(tmp_path / place)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "taken.png"]
 
 
 def test_places_that_cannot_be_written_are_named(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def test_an_import_touches_no_device_no_network_and_not_gradio(module):
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert not found["cuda"] and not found["accelerate"]
-    assert "metastyle_hub.model" in found["modules"] or "cli" in module
+    assert "metastyle_hub.model" in found["modules"]
     for heavy in ("gradio", "accelerate", "huggingface_hub", "torchvision", "matplotlib"):
         assert heavy not in found["modules"], heavy
 
@@ -54,6 +54,8 @@ def test_the_arrows_between_modules_point_one_way():
 
 
 def test_the_public_names_are_there():
-    for name in metastyle_hub.__all__:
-        assert getattr(metastyle_hub, name) is not None
-    assert {"MetaStyle", "MetaStyleError", "interpolate", "AdaptationConfig"} <= set(metastyle_hub.__all__)
+    work = {"MetaStyle", "StyleStep", "interpolate", "list_styles", "AdaptationConfig", "LossWeights", "HubStyle"}
+    errors = {"MetaStyleError", "AdaptationError", "ArtifactError", "DeviceError", "FeaturesError", "HubError"}
+    errors |= {"ImageError", "InterpolationError", "SettingError"}
+    assert set(metastyle_hub.__all__) == work | errors | {"__version__"}
+    assert all(issubclass(getattr(metastyle_hub, name), metastyle_hub.MetaStyleError) for name in errors)

@@ -179,3 +179,9 @@ def test_targets_carry_no_graph():
 def test_weights_that_make_no_sense_are_refused(name, value):
     with pytest.raises(ValueError, match=rf"{name} must be a number >= 0, got"):
         LossWeights(**{name: value})
+
+
+def test_a_loss_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="The weights of the loss are all 0"):
+        LossWeights(0, 0, 0, 0)
+    LossWeights(0, 0, 1, 0)

@@ -14,7 +14,7 @@ import tiny
 import torch
 from torch import Tensor
 
-from metastyle_hub.loss import LossWeights, PerceptualLoss
+from metastyle_hub.loss import LossWeights, PerceptualLoss, Targets
 from metastyle_hub.meta_training import MetaBatch, MetaTrainer, MetaTrainingConfig, inner_loop, meta_loss
 from metastyle_hub.network import (
     ImageTransformationNetwork,
@@ -293,6 +293,24 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_it_spoils_theta(tmp_path
     assert tiny.same(before, {name: p.detach() for name, p in run.theta.items()})
 
 
+class SteepLoss(PerceptualLoss):
+    """A loss of finite value and infinite slope: sqrt at 0."""
+
+    def __call__(self, images: Tensor, targets: Targets) -> tuple[Tensor, Tensor, Tensor]:
+        total, content, style = super().__call__(images, targets)
+        return total, content + (images - images.detach()).square().sum().sqrt(), style
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_before_it_spoils_theta(tmp_path):
+    run = trainer(tmp_path, identity_steps=1)
+    before = {name: p.detach().clone() for name, p in run.theta.items()}
+    run.loss = SteepLoss(run.loss.features, run.loss.weights)
+    with pytest.raises(FloatingPointError, match=r"The outer loss is -?\d.* norm nan at step 0; lower learning_rate"):
+        run.take_step(run.batches(0))
+    assert tiny.same(before, {name: p.detach() for name, p in run.theta.items()})
+    assert all(p.grad is None for p in run.theta.values()) and run.step == 0
+
+
 # --- stopping and going on
 
 
@@ -344,6 +362,12 @@ def test_a_checkpoint_is_never_open_for_writing_under_its_own_name(tmp_path, mon
 def test_more_steps_may_be_asked_for_later(tmp_path):
     list(trainer(tmp_path, steps=2).run())
     assert [step.index for step in trainer(tmp_path, steps=4).run()] == [3, 4]
+
+
+@pytest.mark.parametrize("setting", ["gradient_clip", "inner_learning_rate"])
+def test_a_rate_or_bound_of_0_that_would_stop_all_learning_is_refused(setting):
+    with pytest.raises(ValueError, match=f"{setting} must be a number >= "):
+        MetaTrainingConfig(**{setting: 0})
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,14 @@ import tiny
 import torch
 from PIL import Image
 
-import metastyle_hub
 from metastyle_hub import AdaptationConfig, LossWeights, MetaStyle, MetaStyleError, interpolate
-from metastyle_hub.artifacts import ArtifactError
-from metastyle_hub.devices import DeviceError
+from metastyle_hub.artifacts import ArtifactError, BaseReference
+from metastyle_hub.devices import DeviceError, training_dtype
 from metastyle_hub.errors import ImageError
-from metastyle_hub.images import keep_colors, load_image, to_tensor
+from metastyle_hub.examples import example_photos
+from metastyle_hub.features import FeaturesError
+from metastyle_hub.fidelity import psnr
+from metastyle_hub.images import keep_colors, load_image, resize_short_side, to_tensor
 from metastyle_hub.interpolation import InterpolationError
 from metastyle_hub.network import is_norm_parameter
 
@@ -31,7 +34,6 @@ QUICK = AdaptationConfig(
     learning_rate=1e-2,
     norm_learning_rate=5e-2,
 )
-EMBEDDED = Path(metastyle_hub.__file__).parent / "pretrained" / "base"
 
 
 @pytest.fixture(scope="module")
@@ -238,6 +240,23 @@ def test_settings_are_checked_before_anything_is_read(base):
         base.adapt(tiny.painting(), stepps=1)
 
 
+def test_what_is_recorded_is_the_arithmetic_that_was_used(base):
+    made = base.adapt(tiny.painting(), config=QUICK, precision="auto", steps=1)
+    used = str(training_dtype(base.device)).removeprefix("torch.")
+    assert made.config.adaptation["precision"] == used
+    again = base.adapt(tiny.painting(), config=AdaptationConfig.from_dict(made.config.adaptation))
+    assert tiny.same(again.parameters, made.parameters)
+
+
+def test_a_feature_network_that_cannot_be_had_is_missed_before_the_first_step(base, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    slice_ = Path(torch.hub.get_dir()) / "metastyle_hub" / "vgg16_features.safetensors"
+    slice_.parent.mkdir(parents=True)
+    slice_.write_bytes(b"broken")
+    with pytest.raises(FeaturesError, match="does not hold the weights of vgg16"):
+        base.adapt_iter(tiny.painting(), config=QUICK, features="vgg16")
+
+
 # --- saving and loading
 
 
@@ -282,19 +301,13 @@ def test_a_style_does_not_load_onto_another_base(style, tmp_path):
     assert style.base.fingerprint[:12] in sentence and other.fingerprint[:12] in sentence and "\n" not in sentence
 
 
-@pytest.mark.skipif(not EMBEDDED.is_dir(), reason="the package's own base is not trained yet")
-def test_the_base_in_the_package_loads_and_keeps_pictures_as_they_are():
+def test_the_base_in_the_package_loads_and_keeps_pictures_nearly_as_they_are():
     base = MetaStyle.from_pretrained()
     assert base.is_base and sum(p.numel() for p in base.parameters.values()) == 1_679_235
     assert MetaStyle.from_pretrained().fingerprint == base.fingerprint
-    photo = to_tensor(load_image(metastyle_hub_photo()))[..., :128, :128]
-    assert base.stylize(photo).shape == photo.shape
-
-
-def metastyle_hub_photo() -> Path:
-    from metastyle_hub.examples import example_photos
-
-    return next(iter(example_photos().values()))
+    photos = [resize_short_side(to_tensor(load_image(path)), 128) for path in example_photos().values()]
+    levels = [float(psnr(base.stylize(photo), photo)) for photo in photos]
+    assert sum(levels) / len(levels) > 20  # dB
 
 
 # --- mixing
@@ -320,6 +333,14 @@ def test_a_mix_of_norm_styles_is_one(base, norm_style, tmp_path):
     assert mix.config.parameters == "norm"
     mix.save_pretrained(tmp_path)
     assert tiny.same(base.apply(tmp_path).parameters, mix.parameters)
+
+
+def test_a_mix_knows_the_place_of_its_base_and_the_features_if_one_of_its_styles_does(base, norm_style):
+    known = replace(norm_style.config, features="vgg16", base_model=BaseReference(base.fingerprint, "me/base", "abc"))
+    shared = MetaStyle(known, norm_style.parameters, base)
+    for styles in ([base, shared], [shared, base]):  # the base was made here and knows no place
+        mix = interpolate(styles, [0.5, 0.5])
+        assert mix.config.base_model == known.base_model and mix.config.features == "vgg16"
 
 
 def test_styles_of_different_bases_do_not_mix(style):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import runpy
+import socket
+import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny
+import torch
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -58,6 +62,7 @@ def test_evaluate_writes_tables_bars_plot_and_sheet(
     evaluate = main("evaluate")
     evaluate([*arguments, "--methods", "photo", "base", "gatys_adam"])
     printed = capsys.readouterr().out
+    assert "Judge: VGG-19 with the weights of Simonyan and Zisserman." in printed
     assert "| base | 1 |" in printed and "| bar | figure |" in printed
     written = {"measurements.jsonl", "summary.json", "table.md", "bars.json", "bars.md", "step0.json", "sheet.png"}
     assert written | {"losses.svg", "losses.png"} <= {path.name for path in tmp_path.iterdir()}
@@ -130,6 +135,79 @@ def test_a_variant_sets_what_it_names_and_nothing_else() -> None:
     for wrong in ("inner_step=3", "weights.style=5", "inner_steps=0", "slots=5", "optimizer=sgd"):
         with pytest.raises(ValueError, match=r"has no setting|must be"):
             configure(wrong)
+
+
+TINY_NETWORK = ["--width", "4", "--residual-blocks", "1"]
+TINY_RUN = ["--size", "32", "--styles", "1", "--train-contents", "1", "--valid-contents", "1", "--steps", "2"]
+
+
+def pictures(house: Path) -> list[str]:
+    return ["--photos", str(house / "photos"), "--artworks", str(house / "artworks")]
+
+
+def test_meta_train_says_in_the_base_how_it_was_made(house: Path, tmp_path: Path) -> None:
+    train = main("meta_train")
+    train([*pictures(house), "--out", str(tmp_path), *TINY_NETWORK, *TINY_RUN, "--seed", "3", "--style-weight", "7"])
+    base = MetaStyle.from_pretrained(tmp_path / "base")
+    assert base.config.architecture == tiny.NETWORK and base.config.features == "compact"
+    facts = base.config.training
+    assert facts is not None
+    assert (facts["outer_steps"], facts["photographs"], facts["artworks"], facts["seed"]) == (2, 3, 3, 3)
+    assert facts["weights"]["style_weight"] == 7
+    assert "| outer steps | 2 |" in (tmp_path / "base" / "README.md").read_text()
+    # and from there, further: the network is that of the base
+    train([*pictures(house), "--out", str(tmp_path / "b"), "--init", str(tmp_path / "base"), *TINY_RUN])
+    assert MetaStyle.from_pretrained(tmp_path / "b" / "base").config.architecture == tiny.NETWORK
+
+
+def test_a_log_is_json_and_a_broken_picture_does_not_end_a_run(
+    house: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for i, file in enumerate(sorted((house / "artworks").iterdir())):
+        (tmp_path / "artworks").mkdir(exist_ok=True)
+        (tmp_path / "artworks" / file.name).write_bytes(file.read_bytes() if i == 0 else b"broken")
+    arguments = ["--photos", str(house / "photos"), "--artworks", str(tmp_path / "artworks"), "--out", str(tmp_path)]
+    arguments += ["--rolling", "--slots", "4", "--log-every", "1", "--sheet-every", "100"]
+    arguments += [*TINY_NETWORK, *TINY_RUN, "--steps", "4"]  # every slot takes a style once
+    with pytest.raises(SystemExit) as stopped:  # the sheet at the end shows every picture, and so must be able to
+        main("meta_train")(arguments)
+    assert stopped.value.code == 2 and "art_1.png" in caplog.text
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    lines = [json.loads(line, parse_constant=refuse) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4] and "before" not in lines[0]
+
+
+def test_processes_stop_together_and_rolling_refuses_to_be_several(house: Path, tmp_path: Path) -> None:
+    code = """
+import runpy, sys
+main = runpy.run_path(sys.argv[1])["main"]
+try:
+    main([*sys.argv[2:], "--rolling"])
+except SystemExit as stopped:
+    assert stopped.code == 2
+main(sys.argv[2:])
+"""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = str(found.getsockname()[1])
+    arguments = [*pictures(house), "--out", str(tmp_path), "--sheet-every", "100", *TINY_NETWORK, *TINY_RUN]
+    arguments.append("--stop-after")
+
+    def process(rank: int) -> subprocess.CompletedProcess[str]:
+        group = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+        group |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}
+        # the clock of the second has run out after one step, that of the first never does
+        return tiny.python("-c", code, str(SCRIPTS / "meta_train.py"), *arguments, ("1e6", "1e-6")[rank], **group)
+
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(process, range(2)))
+    for one in done:
+        assert one.returncode == 0, one.stderr
+        assert "Rolling training runs on one process, not on 2; leave out the launcher." in one.stderr
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 2
 
 
 def test_benchmark_reports_what_the_bars_read() -> None:

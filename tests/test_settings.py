@@ -7,9 +7,11 @@ import json
 import logging
 from dataclasses import FrozenInstanceError, dataclass, field, fields
 
+import numpy as np
 import pytest
 
 from metastyle_hub.adaptation import AdaptationConfig
+from metastyle_hub.errors import MetaStyleError
 from metastyle_hub.loss import LossWeights
 from metastyle_hub.meta_training import MetaTrainingConfig
 from metastyle_hub.network import NetworkConfig
@@ -86,6 +88,30 @@ def test_whole_numbers_are_whole_and_in_range(value):
 def test_numbers_are_numbers_and_in_range(value):
     with pytest.raises(ValueError, match=r"^pressure must be a number from 0 to 1, got "):
         Brush(pressure=value)
+
+
+@pytest.mark.parametrize("value", [7, 7.0, np.int64(7), np.uint8(7), np.float32(7)])
+def test_a_whole_number_in_any_form_is_an_int_afterwards(value):
+    made = Brush(hairs=value)
+    assert type(made.hairs) is int and made == Brush(hairs=7)
+    assert json.loads(json.dumps(made.to_dict()))["hairs"] == 7
+
+
+def test_a_number_in_any_form_is_a_float_afterwards():
+    for value in (1, np.float32(1), np.int64(1)):
+        assert type(Brush(pressure=value).pressure) is float
+
+
+@pytest.mark.parametrize("value", ["false", 0, None])
+def test_a_switch_is_on_or_off(value):
+    with pytest.raises(ValueError, match=r"^wet must be true or false, got "):
+        Brush(wet=value)
+
+
+def test_a_wrong_setting_is_an_error_of_the_user():
+    for wrong in ({"hairs": 0}, {"kind": "square"}, {"wet": "no"}):
+        with pytest.raises(MetaStyleError):
+            Brush(**wrong)
 
 
 def test_choices_are_listed():

@@ -31,7 +31,7 @@ def test_a_picture_that_fits_goes_through_as_it_is():
 
 @pytest.mark.parametrize("size", [(64, 64), (100, 164), (32, 300), (301, 33)])
 @pytest.mark.parametrize("tile", [16, 40, 128])
-@pytest.mark.parametrize("config", [NetworkConfig(3, 0, photo_channels=False), NetworkConfig(8, 2)], ids=str)
+@pytest.mark.parametrize("config", [NetworkConfig(3, 0, False, "nearest"), NetworkConfig(8, 2)], ids=str)
 def test_tiles_make_the_picture_that_the_whole_makes(size, tile, config):
     network, parameters = ImageTransformationNetwork(config), tiny.parameters(config=config)
     photo = tiny.tensor(tiny.photo(*size))
@@ -73,6 +73,23 @@ def test_every_picture_of_a_batch_in_its_own_style():
     stacked = {n: torch.stack([styles[0][n], styles[1][n]]) if is_norm_parameter(n) else p for n, p in base.items()}
     tiled = stylize_tensor(NETWORK, stacked, photo[:2], TilingConfig(threshold=0, tile=16))
     torch.testing.assert_close(tiled, alone[:2], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("threshold", [2 * 32 * 32, 3 * 32 * 32 + 5, 100 * 32 * 32])
+def test_a_batch_goes_through_in_parts_no_larger_than_one_picture_may_be(threshold):
+    base = tiny.parameters(0)
+    norms = {name for name in base if is_norm_parameter(name)}
+    styles = [{n: tiny.parameters(s)[n] if n in norms else p for n, p in base.items()} for s in range(5)]
+    stacked = {n: torch.stack([s[n] for s in styles]) if n in norms else p for n, p in base.items()}
+    photos, seen = tiny.photos(5), []
+    hook = NETWORK.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0][:, 0].numel()))
+    try:
+        made = stylize_tensor(NETWORK, stacked, photos, TilingConfig(threshold=threshold))
+    finally:
+        hook.remove()
+    assert max(seen) <= threshold and sum(seen) == 5 * 32 * 32
+    alone = torch.cat([stylize_tensor(NETWORK, s, photo[None]) for s, photo in zip(styles, photos, strict=True)])
+    torch.testing.assert_close(made, alone, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("tile", [0, 8, 30])

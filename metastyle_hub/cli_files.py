@@ -1,0 +1,51 @@
+"""Which files the `metastyle` command reads, and how it names those it writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain, count
+from pathlib import Path
+
+from metastyle_hub.errors import ImageError
+from metastyle_hub.images import list_images
+
+__all__ = ["distinct", "photo_files", "suffix_for"]
+
+
+def photo_files(names: Sequence[str]) -> list[Path]:
+    """The files that names, folders and glob patterns stand for.
+
+    Raises:
+        ImageError: a folder or pattern without any.
+    """
+
+    photos: list[Path] = []
+    for name in names:
+        path = Path(name)
+        if path.is_dir():
+            photos += list_images(path)
+        elif any(c in name for c in "*?[") and not path.exists():
+            pattern = str(path.relative_to(path.anchor) if path.anchor else path)
+            found = sorted(file for file in Path(path.anchor or ".").glob(pattern) if file.is_file())
+            if not found:
+                raise ImageError(f"Nothing matches {name}; check the pattern.")
+            photos += found
+        else:
+            photos.append(path)
+    return photos
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """The names, numbered where one comes again: no result may overwrite another, on no file system."""
+    made: dict[str, str] = {}
+    for name in names:
+        stem, suffix = Path(name).stem, Path(name).suffix
+        numbered = (f"{stem}-{i}{suffix}" for i in count(2))
+        free = next(n for n in chain([name], numbered) if n.casefold() not in made)
+        made[free.casefold()] = free
+    return list(made.values())
+
+
+def suffix_for(photo: Path) -> str:
+    """The suffix of a result: that of the photo, or .png for formats that are rare or not for pictures like these."""
+    return photo.suffix.lower() if photo.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp") else ".png"
