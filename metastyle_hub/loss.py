@@ -127,7 +127,7 @@ def _at_least_float32(x: Tensor) -> Tensor:
 class LossWeights(Settings):
     """The weights of the terms of the loss; every term is dimensionless (see the module's formulas)."""
 
-    content_weight: float = setting(0.3, "weight of the content loss; source: docs/decisions.md", low=0)
+    content_weight: float = setting(1.0, "weight of the content loss; source: docs/decisions.md", low=0)
     style_weight: float = setting(10.0, "weight of the style loss; source: docs/decisions.md", low=0)
     tv_weight: float = setting(0.0, "weight of total variation; source: docs/decisions.md", low=0)
     tone_weight: float = setting(2.0, "weight of the tone loss, against blobs; source: docs/decisions.md", low=0)
