@@ -142,9 +142,9 @@ def fetch(source: str | os.PathLike[str], revision: str | None = None, options: 
     try:
         with asking(doing, repo, wanted):
             if not options.local_files_only:
-                size = api.hf_hub_download(repo, CONFIG_FILE, **where, dry_run=True).file_size or 0
-                if size > _MOST_CONFIG:
-                    raise ArtifactError(f"{CONFIG_FILE} of {repo} has {size / 1e6:,.1f} MB, so it is none of ours.")
+                told = api.hf_hub_download(repo, CONFIG_FILE, **where, dry_run=True).file_size or 0
+                if told > _MOST_CONFIG:
+                    raise ArtifactError(f"{CONFIG_FILE} of {repo} has {told / 1e6:,.1f} MB, so it is none of ours.")
             config_file = Path(api.hf_hub_download(repo, CONFIG_FILE, **where))
             config = ArtifactConfig.from_json(config_file.read_text(encoding="utf-8", errors="replace"), repo)
             if not options.local_files_only:
