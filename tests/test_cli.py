@@ -89,7 +89,9 @@ def test_adapt_says_how_to_go_on_and_shows_a_preview(home, capsys):
 
 def test_adapt_stopped_by_ctrl_c_keeps_what_it_has_learned(home):
     arguments = ["adapt", "painting0.png", "-o", "new", "--base", "base", *QUICK, "--steps", "1000"]
-    code = f"import sys; from metastyle_hub.cli import main; sys.exit(main({arguments!r}))"
+    # a background job of a shell starts with Ctrl-C ignored, and so would its children
+    listen = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{listen}; from metastyle_hub.cli import main; sys.exit(main({arguments!r}))"
     environment = {**os.environ, "PYTHONPATH": str(Path(metastyle_hub.__file__).parent.parent)}
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
