@@ -77,6 +77,7 @@ class CropConfig:
 
     size: int = 256  # pixels a side. Source: the paper, section 5
     min_scale: float = 0.5  # least share of the picture's short side that a crop spans, (0, 1]
+    max_scale: float = 1.0  # largest, from min_scale to 1
     jitter: float = 0.0  # brightness, contrast and saturation each change by up to this share, 0 to 1
     flip: bool = True  # mirror left to right half of the time
 
@@ -85,8 +86,9 @@ def random_crop(picture: Tensor, config: CropConfig, rng: np.random.Generator) -
     """A random square crop: (3, H, W) in [0, 1] -> (3, size, size) in [0, 1]."""
     height, width = picture.shape[-2:]
     # never blow a small piece up by more than two: enlarged pixels teach smoothness that no photo has
-    least = min(min(height, width), max(config.size / 2, config.min_scale * min(height, width)))
-    side = round(rng.uniform(least, min(height, width)))
+    short = min(height, width)
+    least = min(short, max(config.size / 2, config.min_scale * short))
+    side = round(rng.uniform(least, max(least, config.max_scale * short)))
     top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
     crop = picture[None, :, top : top + side, left : left + side]
     if side != config.size:
@@ -99,7 +101,10 @@ def random_crop(picture: Tensor, config: CropConfig, rng: np.random.Generator) -
         crop = grey + saturation * (crop - grey)
         crop = crop.mean() + contrast * (crop - crop.mean())
         crop = crop * brightness
-    return crop[0].clamp(0, 1)
+    # noise of up to one level of eight bits: on one colour alone, every instance norm multiplies the gradient by 300,
+    # until it overflows; half a level would be lost in bfloat16's rounding of white
+    dither = 2 * torch.from_numpy(rng.random(crop.shape, np.float32)).to(crop.device) - 1
+    return (crop + dither / 255)[0].clamp(0, 1)
 
 
 def random_crops(pool: ImagePool, count: int, config: CropConfig, rng: np.random.Generator) -> Tensor:

@@ -42,11 +42,15 @@ class RollingConfig(MetaTrainingConfig):
     trajectory: int = setting(80, "inner steps of a slot before it takes another style", low=1)
     slot_rate: float = setting(0.02, "of Adam on a slot's scales and shifts", low=0)
     style_size: int = setting(256, "pixels of the styles' crops, which give the Gram matrices", low=32)
+    min_scale: float = setting(0.4, "least share of a photo's short side that a content crop spans", low=0.01, high=1)
+    max_scale: float = setting(1.0, "largest; size / max_scale is the size of use that it prepares for", low=0.01, high=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.slots % self.styles:
             raise SettingError(f"slots must be a multiple of styles ({self.styles}), got {self.slots}.")
+        if self.max_scale < self.min_scale:
+            raise SettingError(f"max_scale must be at least min_scale ({self.min_scale}), got {self.max_scale}.")
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,8 @@ class RollingTrainer(MetaTrainer):
         """The pictures of a step, a pure function of (seed, step, process)."""
         c = self.config
         rng = np.random.default_rng((c.seed, step, self.accelerator.process_index))
-        contents = random_crops(self.contents, c.styles + 1, CropConfig(c.size, min_scale=0.4, jitter=0.1), rng)
+        crop = CropConfig(c.size, c.min_scale, c.max_scale, jitter=0.1)
+        contents = random_crops(self.contents, c.styles + 1, crop, rng)
         rows = tuple((step * c.styles + i) % c.slots for i in range(c.styles))
         visit = step * c.styles // c.slots
         fresh: dict[int, Tensor] = {}

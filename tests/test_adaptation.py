@@ -15,6 +15,7 @@ from metastyle_hub.data import TensorPool
 from metastyle_hub.errors import MetaStyleError
 from metastyle_hub.features import load_features
 from metastyle_hub.loss import LossWeights, PerceptualLoss
+from metastyle_hub.model import MetaStyle
 from metastyle_hub.network import ImageTransformationNetwork, Parameters, is_norm_parameter, transform
 
 NETWORK = ImageTransformationNetwork(tiny.NETWORK)
@@ -178,6 +179,16 @@ def test_a_loss_that_is_not_finite_is_named_with_step_and_weights(cause):
     sentence = str(caught.value)
     assert isinstance(caught.value, MetaStyleError) and "\n" not in sentence
     assert "The loss became nan at step 0 (content_weight 1.5, style_weight 25, learning_rate 0.005" in sentence
+
+
+@pytest.mark.parametrize("colour", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_photo_of_one_colour_alone_is_no_obstacle(colour, dtype):
+    base, loss = MetaStyle.from_pretrained(), PerceptualLoss(load_features("compact", dtype=dtype))
+    network, style = ImageTransformationNetwork(base.config.architecture), tiny.tensor(tiny.painting(64, 64))
+    flat, config = TensorPool([torch.full((3, 64, 64), colour)]), AdaptationConfig(steps=1, size=64, parameters="all")
+    *_, last = adapt_parameters(network, base.parameters, style, flat, loss, config)
+    assert all(bool(p.isfinite().all()) for p in last.parameters.values())
 
 
 def test_steps_before_the_failing_one_have_been_handed_out():

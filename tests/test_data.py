@@ -57,9 +57,23 @@ def test_crops_span_the_share_that_was_set_and_lie_anywhere():
         tops.append(float(crop[1].min()))
         across = float(crop[0].max() - crop[0].min()) / (31 / 32)
         assert across == pytest.approx(spans[-1] / 2, abs=0.02), "the aspect is kept"
-    assert 0.38 < min(spans) < 0.45 and 0.95 < max(spans) < 1.02
+    assert 0.38 < min(spans) < 0.45 and 0.95 < max(spans) < 1.04
     assert min(lefts) < 0.05 and max(lefts) > 0.6
     assert min(tops) < 0.05 and max(tops) > 0.45
+
+
+def test_crops_span_no_more_than_was_set():
+    picture, config = ramp(200, 200), CropConfig(32, min_scale=0.3, max_scale=0.5, flip=False)
+    crops = [random_crop(picture, config, np.random.default_rng(seed)) for seed in range(200)]
+    spans = [float(c[1].max() - c[1].min()) / (31 / 32) for c in crops]
+    assert 0.28 < min(spans) < 0.33 and 0.47 < max(spans) < 0.53
+
+
+def test_no_crop_is_of_one_colour_alone_even_in_bfloat16():
+    for colour in (0.0, 0.3, 0.5, 1.0):
+        crop = random_crop(torch.full((3, 40, 40), colour), CropConfig(32), np.random.default_rng(0))
+        assert (crop - colour).abs().max() <= 1 / 255 + 1e-6
+        assert bool((crop.to(torch.bfloat16).flatten(1).std(1) > 0).all())
 
 
 def test_a_crop_is_never_enlarged_more_than_twice_while_there_is_picture_left():
@@ -92,7 +106,7 @@ def test_jitter_changes_light_and_colour_within_its_bounds():
     ]
     assert 0.449 < min(values) < 0.47 and 0.53 < max(values) < 0.551
     plain = random_crop(grey, CropConfig(16), np.random.default_rng(0))
-    torch.testing.assert_close(plain, torch.full((3, 16, 16), 0.5))
+    torch.testing.assert_close(plain, torch.full((3, 16, 16), 0.5), rtol=0, atol=1.01 / 255)
 
 
 def test_a_batch_has_different_pictures_as_long_as_there_are_enough():

@@ -94,6 +94,11 @@ def test_slots_that_cannot_take_turns_are_refused() -> None:
         replace(CONFIG, styles=3)
 
 
+def test_scales_the_wrong_way_round_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"max_scale must be at least min_scale \(0\.5\), got 0\.3\."):
+        replace(CONFIG, min_scale=0.5, max_scale=0.3)
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_before_it_spoils_anything() -> None:
     run = trainer()
     run.take_step(run.batches(0))
