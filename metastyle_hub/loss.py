@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -52,11 +53,31 @@ def gram_matrix(features: Tensor) -> Tensor:
     tensor([[[0.5000, 0.5000], [0.5000, 0.5000]]])
     """
     b, c, h, w = features.shape
-    flat = features.reshape(b, c, h * w)  # (B, C, HW)
-    # sums over thousands of positions: in bfloat16 they would lose all but two digits
-    with torch.autocast(features.device.type, enabled=False):
-        flat = flat.float() if flat.dtype in (torch.bfloat16, torch.float16) else flat
-        return flat @ flat.transpose(1, 2) / (c * h * w)  # (B, C, C)
+    return _Gram.apply(features.reshape(b, c, h * w)) / (c * h * w)  # type: ignore[no-untyped-call]  # (B, C, C)
+
+
+class _Gram(torch.autograd.Function):
+    """F F^T of (B, C, N), with a backward of one product, (D + D^T) F, where autograd's own would take two.
+
+    Differentiable twice, as its backward is made of differentiable operations.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, flat: Tensor) -> Tensor:
+        ctx.save_for_backward(flat)
+        # sums over thousands of positions: in bfloat16 they would lose all but two digits
+        with torch.autocast(flat.device.type, enabled=False):
+            flat = _at_least_float32(flat)
+            return flat @ flat.mT
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        (flat,) = ctx.saved_tensors
+        both = gradient + gradient.mT
+        with torch.autocast(flat.device.type, enabled=False):
+            if flat.dtype == torch.bfloat16:  # sums over channels, which end in bfloat16: twice as fast there
+                return both.to(flat.dtype) @ flat
+            return (both @ _at_least_float32(flat)).to(flat.dtype)
 
 
 def content_loss(features: Tensor, target: Tensor) -> Tensor:

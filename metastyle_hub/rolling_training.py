@@ -43,7 +43,9 @@ class RollingConfig(MetaTrainingConfig):
     slot_rate: float = setting(0.02, "of Adam on a slot's scales and shifts", low=0)
     style_size: int = setting(256, "pixels of the styles' crops, which give the Gram matrices", low=32)
     min_scale: float = setting(0.4, "least share of a photo's short side that a content crop spans", low=0.01, high=1)
-    max_scale: float = setting(1.0, "largest; size / max_scale is the size of use that it prepares for", low=0.01, high=1)
+    max_scale: float = setting(
+        1.0, "largest; size / max_scale is the size of use that it prepares for", low=0.01, high=1
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

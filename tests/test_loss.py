@@ -48,6 +48,24 @@ def test_gram_matrix_sums_in_float32(dtype):
     torch.testing.assert_close(gram, torch.full((1, 2, 2), 0.5))
 
 
+def test_the_gradient_of_a_gram_matrix_is_right_once_and_twice():
+    features = torch.rand(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+    torch.autograd.gradcheck(gram_matrix, features)
+    torch.autograd.gradgradcheck(gram_matrix, features)
+
+
+def test_the_gradient_of_a_gram_matrix_in_bfloat16_is_that_in_float32():
+    torch.manual_seed(0)
+    features, weights = torch.rand(1, 8, 16, 16).bfloat16(), torch.randn(1, 8, 8)
+
+    def gradient(x):
+        return torch.autograd.grad((gram_matrix(x.requires_grad_()) * weights).sum(), x)[0]
+
+    exact, quick = gradient(features.float()), gradient(features)
+    assert quick.dtype == torch.bfloat16
+    assert (quick.float() - exact).norm() < 0.01 * exact.norm()
+
+
 def test_content_loss_is_0_on_itself_and_1_for_black():
     f = maps(3, 2, 4, 5, 5)
     assert content_loss(f, f).tolist() == [0, 0]
