@@ -9,7 +9,7 @@ import fragments
 import gradio as gr
 import texts
 from actions import MAX_STEPS, Run, Studio, Visit, film_marks
-from common import LIVE, PICTURE_BUTTONS, PRIVATE, WORK, Parts, divider_slider, friendly, needed
+from common import LIVE, PRIVATE, WORK, Parts, friendly, go_or_stop, needed, pair_shown, picture_shown
 from photos import SafeImage
 
 from metastyle_hub import AdaptationConfig
@@ -21,24 +21,8 @@ def adapt_tab(studio: Studio, visit: gr.State) -> Parts:
     with gr.Row(elem_classes="columns"):
         with gr.Column(scale=5, min_width=320):
             with gr.Row(elem_classes="pair"):
-                with gr.Column(min_width=150):
-                    photo = SafeImage(
-                        str(example("temple")),
-                        label=texts.PHOTO,
-                        alt_text=texts.PHOTO_ALT,
-                        height=210,
-                        buttons=[],
-                        elem_id="photo",
-                    )
-                with gr.Column(min_width=150):
-                    style = SafeImage(
-                        str(example("stained_glass")),
-                        label=texts.STYLE,
-                        alt_text=texts.STYLE_ALT,
-                        height=210,
-                        buttons=[],
-                        elem_id="style",
-                    )
+                photo = _picture_wanted("temple", texts.PHOTO, texts.PHOTO_ALT, "photo")
+                style = _picture_wanted("stained_glass", texts.STYLE, texts.STYLE_ALT, "style")
             for target, pictures, label in (
                 (photo, example_photos(), texts.PHOTO_EXAMPLES),
                 (style, example_styles(), texts.STYLE_EXAMPLES),
@@ -74,28 +58,10 @@ def adapt_tab(studio: Studio, visit: gr.State) -> Parts:
                 )
         with gr.Column(scale=6, min_width=320):
             status = gr.Markdown(_ready(studio, default.steps, default.parameters), elem_id="status")
-            preview = gr.Image(
-                str(example("temple")),
-                label=texts.PREVIEW,
-                alt_text=texts.PREVIEW_ALT,
-                format="jpeg",
-                interactive=False,
-                height=400,
-                buttons=PICTURE_BUTTONS,
-                elem_id="preview",
-            )
+            preview = picture_shown(texts.PREVIEW, texts.PREVIEW_ALT, "preview", str(example("temple")), height=400)
             # takes the place of the live picture when the style is learned
             with gr.Column(visible=False, elem_id="result-group") as result_group:
-                result = gr.ImageSlider(
-                    label=texts.RESULT,
-                    format="jpeg",
-                    type="pil",
-                    interactive=False,
-                    max_height=520,
-                    buttons=PICTURE_BUTTONS,
-                    elem_id="result",
-                )
-                divider = divider_slider("divider")
+                result = pair_shown(texts.RESULT, "result", "divider", type="pil", max_height=520)
             film = gr.HTML(
                 fragments.strip([], texts.FILM_TITLE, texts.FILM_EMPTY), js_on_load=fragments.PRESS, elem_id="film"
             )
@@ -152,7 +118,7 @@ def adapt_tab(studio: Studio, visit: gr.State) -> Parts:
         return (run.view, picture), _caption(run, index, step, strength)
 
     def settle(visit: Any, strength: float, keep_colors: bool) -> Any:
-        buttons = gr.Button(visible=True), gr.Button(visible=False)
+        buttons = go_or_stop(running=False)
         run = visit.run if visit is not None else None
         if run is None or run.last is None:
             line = texts.STOPPED_EARLY if run is not None else gr.skip()
@@ -166,7 +132,7 @@ def adapt_tab(studio: Studio, visit: gr.State) -> Parts:
 
     def begin() -> Any:
         live = gr.Image(visible=True), gr.Column(visible=False), gr.Column(visible=False)
-        return gr.Button(visible=False), gr.Button(visible=True), *live
+        return *go_or_stop(running=True), *live
 
     def halt(visit: Any) -> None:
         # the cancelled generator closes at its next step; this makes sure that it does not take another
@@ -211,13 +177,18 @@ def adapt_tab(studio: Studio, visit: gr.State) -> Parts:
         show_progress="hidden",
         **LIVE,
     )
-    divider.input(lambda at: gr.ImageSlider(slider_position=at), divider, result, queue=False, **PRIVATE)
     gr.on(
         [steps.change, moves.change], lambda n, p: _ready(studio, n, p), [steps, moves], status, queue=False, **PRIVATE
     )
     save_picture.click(picture, [photo, scrub, strength, keep, visit], saved, api_name="picture", concurrency_limit=1)
     save_style.click(style_zip, [scrub, visit], saved, api_name="style_zip")
     return Parts(photo=photo, style=style, moves=moves, steps=steps, strength=strength, keep=keep, changed=[settled])
+
+
+def _picture_wanted(name: str, label: str, alt: str, elem_id: str) -> SafeImage:
+    """A place for a picture of the visitor's; an example stands there first, so that there is something to try."""
+    with gr.Column(min_width=150):
+        return SafeImage(str(example(name)), label=label, alt_text=alt, height=210, buttons=[], elem_id=elem_id)
 
 
 def _ready(studio: Studio, steps: float, parameters: str) -> str:

@@ -1,4 +1,4 @@
-"""What the tabs share: how events are queued, how failures are told, and a list of styles."""
+"""What the tabs share: how events are queued, how failures are told, pictures, buttons and a list of styles."""
 
 from __future__ import annotations
 
@@ -15,7 +15,18 @@ from photos import Photo
 
 from metastyle_hub import MetaStyleError
 
-__all__ = ["LIVE", "PICTURE_BUTTONS", "PRIVATE", "WORK", "Parts", "divider_slider", "friendly", "needed", "style_list"]
+__all__ = [
+    "LIVE",
+    "PRIVATE",
+    "WORK",
+    "Parts",
+    "friendly",
+    "go_or_stop",
+    "needed",
+    "pair_shown",
+    "picture_shown",
+    "style_list",
+]
 
 log = logging.getLogger(__name__)
 
@@ -68,9 +79,36 @@ def needed(photo: Photo | None, style: Photo | None = None, *, both: bool = Fals
         raise gr.Error(texts.NO_STYLE, print_exception=False)
 
 
-def divider_slider(elem_id: str) -> gr.Slider:
-    """The divider of an image slider once more, for the keyboard: the handle in the picture cannot be reached by it."""
-    return gr.Slider(0, 100, 50, step=1, label=texts.DIVIDER, buttons=[], elem_id=elem_id, elem_classes="divider")
+def picture_shown(
+    label: str, alt: str, elem_id: str, value: str | None = None, *, format: str = "jpeg", **settings: Any
+) -> gr.Image:
+    """A picture that the page shows: to look at, enlarge and download, not to change."""
+    return gr.Image(
+        value,
+        label=label,
+        alt_text=alt,
+        format=format,
+        interactive=False,
+        buttons=PICTURE_BUTTONS,
+        elem_id=elem_id,
+        **settings,
+    )
+
+
+def pair_shown(label: str, elem_id: str, divider_id: str, **settings: Any) -> gr.ImageSlider:
+    """Two pictures with a divider between them; below it stands the divider once more, as a slider for the keyboard,
+    which cannot reach the handle in the picture."""
+    pictures = gr.ImageSlider(
+        label=label, format="jpeg", interactive=False, buttons=PICTURE_BUTTONS, elem_id=elem_id, **settings
+    )
+    divider = gr.Slider(0, 100, 50, step=1, label=texts.DIVIDER, buttons=[], elem_id=divider_id, elem_classes="divider")
+    divider.input(lambda at: gr.ImageSlider(slider_position=at), divider, pictures, queue=False, **PRIVATE)
+    return pictures
+
+
+def go_or_stop(*, running: bool) -> tuple[gr.Button, gr.Button]:
+    """The button that starts something and the one that stops it: only the one that can be pressed is shown."""
+    return gr.Button(visible=not running), gr.Button(visible=running)
 
 
 def style_list(label: str, elem_id: str, choices: list[str], value: str | None) -> gr.Dropdown:

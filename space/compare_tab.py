@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 import texts
 from actions import Studio, Visit
-from common import LIVE, PICTURE_BUTTONS, PRIVATE, WORK, Parts, divider_slider, friendly, needed, style_list
+from common import LIVE, PRIVATE, WORK, Parts, friendly, go_or_stop, needed, pair_shown, picture_shown, style_list
 
 
 def compare_tab(studio: Studio, visit: gr.State, adapt: Parts, tab: gr.Tab) -> Parts:
@@ -16,15 +16,7 @@ def compare_tab(studio: Studio, visit: gr.State, adapt: Parts, tab: gr.Tab) -> P
     with gr.Row():
         first = style_list(texts.LEFT, "left", [texts.THE_PHOTO], texts.THE_PHOTO)
         second = style_list(texts.RIGHT, "right", [texts.THE_PHOTO, *studio.gallery], texts.THE_PHOTO)
-    both = gr.ImageSlider(
-        label=texts.TAB_COMPARE,
-        format="jpeg",
-        interactive=False,
-        max_height=600,
-        buttons=PICTURE_BUTTONS,
-        elem_id="compared",
-    )
-    divider = divider_slider("compare-divider")
+    both = pair_shown(texts.TAB_COMPARE, "compared", "compare-divider", max_height=600)
     with gr.Row():
         caption = gr.Markdown(elem_id="compare-caption")
         save = gr.Button(texts.SAVE_BOTH, size="md", scale=0, min_width=220, elem_id="save-both")
@@ -39,15 +31,7 @@ def compare_tab(studio: Studio, visit: gr.State, adapt: Parts, tab: gr.Tab) -> P
                 optimise = gr.Button(texts.CLASSIC_GO, variant="primary", elem_id="optimise")
                 stop = gr.Button(texts.STOP, variant="stop", elem_id="optimise-stop", visible=False)
         status = gr.Markdown(elem_id="classic-status")
-        shown = gr.Image(
-            label=texts.CLASSIC_PICTURE,
-            alt_text=texts.CLASSIC_ALT,
-            format="jpeg",
-            interactive=False,
-            height=320,
-            buttons=PICTURE_BUTTONS,
-            elem_id="classic-picture",
-        )
+        shown = picture_shown(texts.CLASSIC_PICTURE, texts.CLASSIC_ALT, "classic-picture", height=320)
 
     @friendly
     def compare(photo: Any, left: str, right: str, visit: Any) -> tuple[Any, str]:
@@ -84,7 +68,6 @@ def compare_tab(studio: Studio, visit: gr.State, adapt: Parts, tab: gr.Tab) -> P
         show_progress="hidden",
         **LIVE,
     )
-    divider.input(lambda at: gr.ImageSlider(slider_position=at), divider, both, queue=False, **PRIVATE)
     save.click(
         compared_files,
         [adapt.photo, first, second, visit],
@@ -92,8 +75,7 @@ def compare_tab(studio: Studio, visit: gr.State, adapt: Parts, tab: gr.Tab) -> P
         api_name="compared_files",
         concurrency_limit=1,
     )
-    swap = (lambda: (gr.Button(visible=False), gr.Button(visible=True))), None, [optimise, stop]
-    optimise.click(*swap, queue=False, **PRIVATE)
+    optimise.click(lambda: go_or_stop(running=True), None, [optimise, stop], queue=False, **PRIVATE)
     running = optimise.click(
         classic,
         [adapt.photo, adapt.style, iterations, visit],
@@ -103,8 +85,6 @@ def compare_tab(studio: Studio, visit: gr.State, adapt: Parts, tab: gr.Tab) -> P
         show_progress_on=[status],
         **WORK,
     )
-    ended = running.then(
-        lambda: (gr.Button(visible=True), gr.Button(visible=False)), None, [optimise, stop], queue=False, **PRIVATE
-    )
+    ended = running.then(lambda: go_or_stop(running=False), None, [optimise, stop], queue=False, **PRIVATE)
     stop.click(None, None, None, cancels=[running], **PRIVATE)
     return Parts(left=first, right=second, changed=[*adapt.changed, ended])

@@ -9,7 +9,7 @@ import fragments
 import gradio as gr
 import texts
 from actions import QUICK_STEPS, Studio, Visit
-from common import LIVE, PICTURE_BUTTONS, WORK, Parts, friendly, needed, style_list
+from common import LIVE, WORK, Parts, friendly, needed, picture_shown, style_list
 
 
 def mix_tab(studio: Studio, visit: gr.State, adapt: Parts, tab: gr.Tab) -> Parts:
@@ -23,15 +23,7 @@ def mix_tab(studio: Studio, visit: gr.State, adapt: Parts, tab: gr.Tab) -> Parts
         second = style_list(texts.SECOND, "second", names, names[1] if names[1:] else None)
     with gr.Row(elem_classes="columns"):
         with gr.Column(scale=6, min_width=320):
-            mixed = gr.Image(
-                label=texts.MIXED,
-                alt_text=texts.MIXED_ALT,
-                format="jpeg",
-                interactive=False,
-                height=420,
-                buttons=PICTURE_BUTTONS,
-                elem_id="mixed",
-            )
+            mixed = picture_shown(texts.MIXED, texts.MIXED_ALT, "mixed", height=420)
         with gr.Column(scale=4, min_width=300, elem_classes="controls"):
             share = gr.Slider(
                 0, 1, 0.5, step=0.01, label=texts.SHARE, info=texts.SHARE_INFO, buttons=[], elem_id="share"
@@ -43,15 +35,8 @@ def mix_tab(studio: Studio, visit: gr.State, adapt: Parts, tab: gr.Tab) -> Parts
                 keep = gr.Button(texts.KEEP_MIX, size="md", min_width=120, elem_id="keep-mix")
                 save = gr.Button(texts.SAVE_PICTURE, size="md", min_width=120, elem_id="save-mix")
             saved = gr.File(label=texts.FILE, visible=False, interactive=False, elem_id="mix-file")
-            sweep = gr.Image(
-                label=texts.SWEEP,
-                alt_text=texts.SWEEP_ALT,
-                type="filepath",
-                interactive=False,
-                visible=False,
-                height=220,
-                buttons=PICTURE_BUTTONS,
-                elem_id="sweep",
+            sweep = picture_shown(
+                texts.SWEEP, texts.SWEEP_ALT, "sweep", format="webp", type="filepath", visible=False, height=220
             )
     strip = gr.HTML(
         fragments.strip([], texts.STRIP_TITLE, texts.STRIP_EMPTY), js_on_load=fragments.PRESS, elem_id="blends"
@@ -61,14 +46,7 @@ def mix_tab(studio: Studio, visit: gr.State, adapt: Parts, tab: gr.Tab) -> Parts
             start = [*names[:4], *(None,) * 4][:4]
             corners = [style_list(label, f"corner-{i}", names, start[i]) for i, label in enumerate(texts.CORNERS)]
         make_grid = gr.Button(texts.GRID_GO, elem_id="make-grid")
-        grid = gr.Image(
-            label=texts.GRID,
-            alt_text=texts.GRID_ALT,
-            format="jpeg",
-            interactive=False,
-            buttons=PICTURE_BUTTONS,
-            elem_id="grid",
-        )
+        grid = picture_shown(texts.GRID, texts.GRID_ALT, "grid")
 
     @friendly
     def mix(photo: Any, first: str, second: str, share: float, visit: Any) -> tuple[Any, str, Visit]:

@@ -10,7 +10,6 @@ import runpy
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +19,6 @@ import torch
 from hub_house import (
     assert_nothing_half_written,
     assert_sentence,
-    at_home,
     forget,
     make_style,
     photo,
@@ -44,16 +42,6 @@ from metastyle_hub.pushing import push
 from metastyle_hub.skeletons import skeleton
 
 README = Path(__file__).resolve().parent.parent / "docs" / "hub.md"
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LocalHub]:
-    yield from at_home(monkeypatch, tmp_path)
-
-
-@pytest.fixture
-def base() -> MetaStyle:
-    return MetaStyle.from_parameters(tiny.parameters(), tiny.NETWORK, name="tiny base")
 
 
 # ---- there and back

@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import tiny
 import torch
-from hub_house import assert_nothing_half_written, assert_sentence, at_home, forget, make_style, photo, published
-from hub_server import LocalHub
+from hub_house import assert_nothing_half_written, assert_sentence, forget, make_style, photo, published
 from huggingface_hub import HfApi, constants, file_download, get_session
 
 from metastyle_hub import MetaStyle, list_styles
 from metastyle_hub import hub_limits as limits
 from metastyle_hub.hub import HubError
 from metastyle_hub.hub_client import asking
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LocalHub]:
-    yield from at_home(monkeypatch, tmp_path)
-
-
-@pytest.fixture
-def base() -> MetaStyle:
-    return MetaStyle.from_parameters(tiny.parameters(), tiny.NETWORK, name="tiny base")
-
 
 PICTURES = {"style_image": tiny.painting(), "preview": tiny.photo()}
 

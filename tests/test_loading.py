@@ -4,30 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import tiny
 import torch
-from hub_house import at_home, forget, make_style, photo
+from hub_house import forget, make_style, photo
 from hub_server import LocalHub
 
 from metastyle_hub import MetaStyle
 from metastyle_hub.artifacts import ArtifactConfig, ArtifactError, BaseReference, read_artifact
 from metastyle_hub.hub import HubOptions, Snapshot
 from metastyle_hub.loading import Bases
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LocalHub]:
-    yield from at_home(monkeypatch, tmp_path)
-
-
-@pytest.fixture
-def base() -> MetaStyle:
-    return MetaStyle.from_parameters(tiny.parameters(), tiny.NETWORK, name="tiny base")
 
 
 def embedded(fingerprint: str) -> ArtifactConfig:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hub_house import at_home
 from hub_server import LocalHub
 from PIL import Image
 
@@ -26,11 +24,6 @@ def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         with Image.open(example(which)) as picture:
             picture.convert("RGB").resize((96, 80)).save(tmp_path / name)
     return tmp_path
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
-    yield from at_home(monkeypatch, tmp_path)
 
 
 def test_every_example_runs(pictures: Path, hub: LocalHub) -> None:

@@ -11,7 +11,7 @@ import time
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -32,6 +32,7 @@ import fragments
 import photos
 import texts
 from gradio_client import Client, handle_file
+from hub_house import use_endpoint
 from hub_server import LocalHub
 from huggingface_hub import constants
 
@@ -89,12 +90,20 @@ def studio(watch) -> actions.Studio:
     return actions.Studio(base, config, worker=watch, device="cpu")
 
 
+@contextmanager
+def served(page):
+    """The address of a page, which is served until the end of the block."""
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **app.launch_options())
+    try:
+        yield url
+    finally:
+        page.close()
+
+
 @pytest.fixture(scope="module")
 def url(studio):
-    page = app.build(studio)
-    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **app.launch_options())
-    yield url
-    page.close()
+    with served(app.build(studio)) as url:
+        yield url
 
 
 @pytest.fixture
@@ -234,11 +243,9 @@ def test_the_front_matter_is_what_the_hub_reads():
 
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
-    """A Hub on this machine, and an empty cache."""
+    """A Hub on this machine, an empty cache, and nobody signed in."""
     with LocalHub() as server:
-        monkeypatch.setattr(constants, "ENDPOINT", server.url)
-        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        use_endpoint(monkeypatch, server.url)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         yield server
@@ -450,8 +457,7 @@ def test_a_lent_gpu_is_asked_for_by_the_length_of_the_work(monkeypatch):
 
 def test_a_visit_is_forgotten_when_its_page_is_gone(studio):
     page = app.build(studio, forget_after=0)
-    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **app.launch_options())
-    try:
+    with served(page) as url:
         visitor = Client(url, verbose=False)
         adapt(visitor)
         sessions = page.state_holder.session_data
@@ -462,8 +468,6 @@ def test_a_visit_is_forgotten_when_its_page_is_gone(studio):
                 break
             time.sleep(0.1)
         assert visitor.session_hash not in sessions
-    finally:
-        page.close()
 
 
 # ---- in a browser
@@ -476,11 +480,26 @@ def browser():
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[test]'")
     if not CHROMIUM.is_file():
         pytest.skip(f"there is no {CHROMIUM}: apt-get install chromium")
+    playwright.expect.set_options(timeout=30_000)  # a slow machine is not a broken page
     with playwright.sync_playwright() as driver:
         flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         chromium = driver.chromium.launch(executable_path=str(CHROMIUM), args=flags)
         yield chromium
         chromium.close()
+
+
+@contextmanager
+def opened(browser, url="about:blank", width=1280, **settings):
+    """A page in a window of its own, which is closed at the end of the block. Without an address it stays blank, for
+    a test that has to listen before the first request."""
+    context = browser.new_context(viewport={"width": width, "height": 900}, **settings)
+    try:
+        page = context.new_page()
+        page.set_default_timeout(30_000)
+        page.goto(url)
+        yield page
+    finally:
+        context.close()
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
@@ -489,131 +508,126 @@ def test_the_journey_through_the_page(browser, url, tmp_path, width, scheme):
 
     shots = ROOT / "runs" / "space"
     shots.mkdir(parents=True, exist_ok=True)
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    page = context.new_page()
-    page.set_default_timeout(15_000)
-    noise: list[str] = []
-    page.on("console", lambda m: noise.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda e: noise.append(str(e)))
-    foreign: list[str] = []
-    page.on("request", lambda r: foreign.append(r.url) if not r.url.startswith((url, "data:", "blob:")) else None)
+    with opened(browser, width=width, color_scheme=scheme) as page:
+        noise: list[str] = []
+        page.on("console", lambda m: noise.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda e: noise.append(str(e)))
+        foreign: list[str] = []
+        page.on("request", lambda r: foreign.append(r.url) if not r.url.startswith((url, "data:", "blob:")) else None)
 
-    def shot(name):
-        page.screenshot(path=shots / f"{width}-{scheme}-{name}.png", full_page=True)
+        def shot(name):
+            page.screenshot(path=shots / f"{width}-{scheme}-{name}.png", full_page=True)
 
-    def number(label, value):
-        box = page.get_by_label(f"number input for {label}", exact=True).first
-        box.fill(str(value))
-        box.press("Tab")
+        def number(label, value):
+            box = page.get_by_label(f"number input for {label}", exact=True).first
+            box.fill(str(value))
+            box.press("Tab")
 
-    page.goto(url)
-    status = page.locator("#status")
-    expect(status).to_contain_text("Ready")
-    expect(page.locator("#photo img").first).to_be_visible()
-    shot("1-start")
+        page.goto(url)
+        status = page.locator("#status")
+        expect(status).to_contain_text("Ready")
+        expect(page.locator("#photo img").first).to_be_visible()
+        shot("1-start")
 
-    assert page.locator("#go").bounding_box()["y"] < 800, "the button that everything begins with is in sight"
-    number("Steps", 12)
-    page.get_by_role("button", name=texts.GO, exact=True).click()
-    expect(status).to_contain_text("Learned")
-    expect(page.locator("#film figure")).to_have_count(4)
-    expect(page.locator("#result img").first).to_be_visible()
-    number("Step", 5)
-    expect(page.locator("#caption")).to_contain_text("step 5 of 12")
-    page.locator("#film button").nth(1).click()
-    expect(page.locator("#caption")).to_contain_text("step 1 of 12")
-    shot("2-learned")
-    page.locator("#save-style").click()
-    with page.expect_download() as download:
-        page.locator("#saved a").first.click()
-    assert download.value.suggested_filename.endswith(".zip")
+        assert page.locator("#go").bounding_box()["y"] < 800, "the button that everything begins with is in sight"
+        number("Steps", 12)
+        page.get_by_role("button", name=texts.GO, exact=True).click()
+        expect(status).to_contain_text("Learned")
+        expect(page.locator("#film figure")).to_have_count(4)
+        expect(page.locator("#result img").first).to_be_visible()
+        number("Step", 5)
+        expect(page.locator("#caption")).to_contain_text("step 5 of 12")
+        page.locator("#film button").nth(1).click()
+        expect(page.locator("#caption")).to_contain_text("step 1 of 12")
+        shot("2-learned")
+        page.locator("#save-style").click()
+        with page.expect_download() as download:
+            page.locator("#saved a").first.click()
+        assert download.value.suggested_filename.endswith(".zip")
 
-    number("Steps", 200)
-    page.get_by_role("button", name=texts.GO, exact=True).click()
-    expect(status).to_contain_text(re.compile(r"Step [3-9]\d? of 200"))
-    page.get_by_role("button", name=texts.STOP, exact=True).first.click()
-    expect(status).to_contain_text("Stopped at step")
-    expect(page.get_by_role("button", name=texts.GO, exact=True)).to_be_visible()
-    shot("3-stopped")
+        number("Steps", 200)
+        page.get_by_role("button", name=texts.GO, exact=True).click()
+        expect(status).to_contain_text(re.compile(r"Step [3-9]\d? of 200"))
+        page.get_by_role("button", name=texts.STOP, exact=True).first.click()
+        expect(status).to_contain_text("Stopped at step")
+        expect(page.get_by_role("button", name=texts.GO, exact=True)).to_be_visible()
+        shot("3-stopped")
 
-    page.get_by_role("tab", name=texts.TAB_MIX, exact=True).click()
-    mixed = page.locator("#mixed img")
-    expect(mixed).to_be_visible()
-    before = mixed.get_attribute("src")
-    number("Blend", 0.8)
-    expect(page.locator("#mix-status")).to_contain_text("20%")
-    assert mixed.get_attribute("src") != before
-    page.locator("#make-strip").click()
-    expect(page.locator("#blends figure")).to_have_count(7)
-    page.locator("#make-sweep").click()
-    expect(page.locator("#sweep img")).to_be_visible()
-    page.locator("#save-mix").click()
-    with page.expect_download() as download:
-        page.locator("#mix-file a").first.click()
-    assert Image.open(download.value.path()).size == Image.open(example("temple")).size
-    page.locator("#grid-group > button").click()
-    page.locator("#make-grid").click()
-    expect(page.locator("#grid img")).to_be_visible()
-    shot("4-mix")
+        page.get_by_role("tab", name=texts.TAB_MIX, exact=True).click()
+        mixed = page.locator("#mixed img")
+        expect(mixed).to_be_visible()
+        before = mixed.get_attribute("src")
+        number("Blend", 0.8)
+        expect(page.locator("#mix-status")).to_contain_text("20%")
+        assert mixed.get_attribute("src") != before
+        page.locator("#make-strip").click()
+        expect(page.locator("#blends figure")).to_have_count(7)
+        page.locator("#make-sweep").click()
+        expect(page.locator("#sweep img")).to_be_visible()
+        page.locator("#save-mix").click()
+        with page.expect_download() as download:
+            page.locator("#mix-file a").first.click()
+        assert Image.open(download.value.path()).size == Image.open(example("temple")).size
+        page.locator("#grid-group > button").click()
+        page.locator("#make-grid").click()
+        expect(page.locator("#grid img")).to_be_visible()
+        shot("4-mix")
 
-    page.get_by_role("tab", name=texts.TAB_COMPARE, exact=True).click()
-    expect(page.locator("#compared img").first).to_be_visible()
-    page.locator("#save-both").click()
-    expect(page.locator("#compare-files a")).to_have_count(2)
-    page.locator("#classic > button").click()
-    number("Iterations", 10)
-    page.locator("#optimise").click()
-    expect(page.locator("#classic-status")).to_contain_text("Iteration 10 of 10")
-    expect(page.locator("#optimise")).to_be_visible()
-    page.locator("#right input").click()
-    page.get_by_role("option", name=texts.CLASSIC_NAME.format(index=10)).click()
-    expect(page.locator("#compare-caption")).to_contain_text("Pixel optimisation")
-    shot("5-compare")
+        page.get_by_role("tab", name=texts.TAB_COMPARE, exact=True).click()
+        expect(page.locator("#compared img").first).to_be_visible()
+        page.locator("#save-both").click()
+        expect(page.locator("#compare-files a")).to_have_count(2)
+        page.locator("#classic > button").click()
+        expect(page.locator("#optimise")).to_be_visible()
+        page.wait_for_timeout(300)  # no hand is faster, and a panel that has just opened does not listen yet
+        number("Iterations", 10)
+        page.locator("#optimise").click()
+        expect(page.locator("#classic-status")).to_contain_text("Iteration 10 of 10")
+        expect(page.locator("#optimise")).to_be_visible()
+        page.locator("#right input").click()
+        page.get_by_role("option", name=texts.CLASSIC_NAME.format(index=10)).click()
+        expect(page.locator("#compare-caption")).to_contain_text("Pixel optimisation")
+        shot("5-compare")
 
-    page.get_by_role("tab", name=texts.TAB_STYLES, exact=True).click()
-    expect(page.locator("#table tbody tr")).to_have_count(2)
-    page.locator("#download").click()
-    with page.expect_download() as download:
-        page.locator("#style-file a").first.click()
-    page.locator("#new-name input, #new-name textarea").first.fill("my own")
-    page.locator("#rename").click()
-    expect(page.locator("#table")).to_contain_text("my own")
-    with page.expect_file_chooser() as chooser:
-        page.locator("#upload").click()
-    # a browser knows a file by its name alone
-    packed = tmp_path / "packed.zip"
-    packed.write_bytes(Path(download.value.path()).read_bytes())
-    chooser.value.set_files(packed)
-    expect(page.locator("#styles-status")).to_contain_text("Added")
-    expect(page.locator("#table tbody tr")).to_have_count(3)
-    shot("6-styles")
+        page.get_by_role("tab", name=texts.TAB_STYLES, exact=True).click()
+        expect(page.locator("#table tbody tr")).to_have_count(2)
+        page.locator("#download").click()
+        with page.expect_download() as download:
+            page.locator("#style-file a").first.click()
+        page.locator("#new-name input, #new-name textarea").first.fill("my own")
+        page.locator("#rename").click()
+        expect(page.locator("#table")).to_contain_text("my own")
+        with page.expect_file_chooser() as chooser:
+            page.locator("#upload").click()
+        # a browser knows a file by its name alone
+        packed = tmp_path / "packed.zip"
+        packed.write_bytes(Path(download.value.path()).read_bytes())
+        chooser.value.set_files(packed)
+        expect(page.locator("#styles-status")).to_contain_text("Added")
+        expect(page.locator("#table tbody tr")).to_have_count(3)
+        shot("6-styles")
 
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    page.get_by_role("tab", name=texts.TAB_ADAPT, exact=True).click()
-    expect(page.locator("#style-examples").get_by_role("button", name="stained glass")).to_be_visible()
-    page.wait_for_timeout(300)
-    assert not page.evaluate("[...document.images].filter((i) => !i.alt).map((i) => i.outerHTML)")
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert not [text for text in noise if not NOISE.search(text)], noise
-    assert not foreign
-    context.close()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.get_by_role("tab", name=texts.TAB_ADAPT, exact=True).click()
+        expect(page.locator("#style-examples").get_by_role("button", name="stained glass")).to_be_visible()
+        page.wait_for_timeout(300)
+        assert not page.evaluate("[...document.images].filter((i) => !i.alt).map((i) => i.outerHTML)")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert not [text for text in noise if not NOISE.search(text)], noise
+        assert not foreign
 
 
 def test_closing_the_tab_frees_the_worker(browser, url, watch):
     from playwright.sync_api import expect
 
-    context = browser.new_context()
-    page = context.new_page()
-    page.set_default_timeout(15_000)
-    page.goto(url)
-    steps = page.get_by_label("number input for Steps", exact=True).first
-    steps.fill("200")
-    steps.press("Tab")
-    page.locator("#go").click()
-    expect(page.locator("#status")).to_contain_text("of 200", timeout=15_000)
-    steps, freed = watch.works[-1]
-    assert not freed.is_set()
-    context.close()
+    with opened(browser, url) as page:
+        steps = page.get_by_label("number input for Steps", exact=True).first
+        steps.fill("200")
+        steps.press("Tab")
+        page.locator("#go").click()
+        expect(page.locator("#status")).to_contain_text("of 200")
+        steps, freed = watch.works[-1]
+        assert not freed.is_set()
     assert freed.wait(60) and steps[-1] < 200
 
 
@@ -622,15 +636,9 @@ def test_a_dragged_slider_shows_its_last_position_and_skips_what_was_passed(brow
 
     slow = SlowStudio(studio.base, studio.config, device="cpu")
     slow.gallery = dict(learn(slow, 1).styles) | dict(learn(slow, 1, picture=OTHER).styles)
-    page_of_styles = app.build(slow)
-    _, url, _ = page_of_styles.launch(prevent_thread_lock=True, quiet=True, **app.launch_options())
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    try:
-        page = context.new_page()
-        page.set_default_timeout(15_000)
-        page.goto(url)
+    with served(app.build(slow)) as url, opened(browser, url) as page:
         page.get_by_role("tab", name=texts.TAB_MIX, exact=True).click()
-        expect(page.locator("#mix-status")).to_contain_text("50%", timeout=15_000)
+        expect(page.locator("#mix-status")).to_contain_text("50%")
         slow.shares.clear()
         handle = page.get_by_label("range slider for Blend", exact=True)
         box = handle.bounding_box()
@@ -642,15 +650,12 @@ def test_a_dragged_slider_shows_its_last_position_and_skips_what_was_passed(brow
         painted = len(slow.shares)
         last = float(handle.input_value())
         assert last > 0.7
-        expect(page.locator("#mix-status")).to_contain_text(f"{last:.0%} ", timeout=15_000)
+        expect(page.locator("#mix-status")).to_contain_text(f"{last:.0%} ")
         page.wait_for_timeout(1000)
         assert slow.shares[-1] == pytest.approx(last)
         # after the hand has come to rest: at most one that was passed, and where it is
         assert len(slow.shares) - painted <= 2
         assert len(slow.shares) < 20
-    finally:
-        context.close()
-        page_of_styles.close()
 
 
 def test_what_others_shared_is_found_and_added(browser, studio, hub):
@@ -658,24 +663,15 @@ def test_what_others_shared_is_found_and_added(browser, studio, hub):
 
     visit = learn(studio)
     studio.push("stained_glass", "glass", False, photos.Photo(PHOTO, "cat"), "me", hub.token, visit)
-    page_of_styles = app.build(studio)
-    _, url, _ = page_of_styles.launch(prevent_thread_lock=True, quiet=True, **app.launch_options())
-    context = browser.new_context(viewport={"width": 390, "height": 844})
-    try:
-        page = context.new_page()
-        page.set_default_timeout(15_000)
-        page.goto(url)
+    with served(app.build(studio)) as url, opened(browser, url, 390) as page:
         page.get_by_role("tab", name=texts.TAB_STYLES, exact=True).click()
         page.locator("#hub > button").click()
         page.locator("#find").click()
         card = page.locator("#cards figure")
-        expect(card).to_have_count(1, timeout=15_000)
+        expect(card).to_have_count(1)
         expect(card.locator("img")).to_have_attribute("alt", re.compile("style"))
         card.get_by_role("button").click()
-        expect(page.locator("#table")).to_contain_text("me/glass", timeout=15_000)
-    finally:
-        context.close()
-        page_of_styles.close()
+        expect(page.locator("#table")).to_contain_text("me/glass")
 
 
 def test_a_visitor_signs_in_and_shares_a_style(browser, studio, hub, monkeypatch):
@@ -690,13 +686,7 @@ def test_a_visitor_signs_in_and_shares_a_style(browser, studio, hub, monkeypatch
         gradio.oauth, "_get_mocked_oauth_info", lambda: {**login, "expires_at": int(time.time()) + 3600}
     )
     monkeypatch.setenv("OAUTH_CLIENT_ID", "mocked")
-    page_of_styles = app.build(studio)
-    _, url, _ = page_of_styles.launch(prevent_thread_lock=True, quiet=True, **app.launch_options())
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    try:
-        page = context.new_page()
-        page.set_default_timeout(15_000)
-        page.goto(url)
+    with served(app.build(studio)) as url, opened(browser, url) as page:
         page.locator("#login").click()
         expect(page.locator("#login")).to_contain_text("Logout")
         steps = page.get_by_label("number input for Steps", exact=True).first
@@ -709,6 +699,3 @@ def test_a_visitor_signs_in_and_shares_a_style(browser, studio, hub, monkeypatch
         page.locator("#push").click()
         expect(page.locator("#pushed")).to_contain_text("me/from-the-page")
         assert "model.safetensors" in hub.repos["me/from-the-page"].files()
-    finally:
-        context.close()
-        page_of_styles.close()
