@@ -129,9 +129,11 @@ def adapt_parameters(
         yield AdaptationStep(index, total, content, style_term, snapshot)
         if index == config.steps:
             return
-        gradients = torch.autograd.grad(objective, list(moving.values()))
-        for p, gradient in zip(moving.values(), gradients, strict=True):
-            p.grad = gradient
-        for group in optimizer.param_groups:
-            group["lr"] = group["peak"] * config.rate(index)
-        optimizer.step()
+        # one caller's inference mode would make a state of Adam that cannot be changed when the next caller has none
+        with torch.inference_mode(False):
+            gradients = torch.autograd.grad(objective, list(moving.values()))
+            for p, gradient in zip(moving.values(), gradients, strict=True):
+                p.grad = gradient
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak"] * config.rate(index)
+            optimizer.step()

@@ -15,7 +15,8 @@ import json
 import logging
 import os
 import secrets
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import UnionType
@@ -40,6 +41,9 @@ __all__ = [
     "ArtifactError",
     "BaseReference",
     "artifact_files",
+    "check_folder",
+    "checked_parameters",
+    "expected_parameters",
     "fingerprint",
     "read_artifact",
     "write_artifact",
@@ -103,7 +107,7 @@ class ArtifactConfig:
             values = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise ArtifactError(f"{CONFIG_FILE} in {where} is not JSON ({error}); it may be damaged.") from error
-        if not isinstance(values, dict) or values.get("kind") not in ("base", "style"):
+        if not _is_ours(values):
             raise ArtifactError(f'{where} is no metastyle_hub base or style: {CONFIG_FILE} lacks "kind".')
         version = values.get("format_version")
         if not isinstance(version, int) or version < 1:
@@ -145,6 +149,10 @@ class ArtifactConfig:
         if config.kind == "style" and config.base_model is None:
             raise ArtifactError(f"{CONFIG_FILE} in {where} names no base_model, so the style cannot be placed on one.")
         return config
+
+
+def _is_ours(config: Any) -> bool:
+    return isinstance(config, dict) and config.get("kind") in ("base", "style")
 
 
 def _check_types(values: ArtifactConfig | BaseReference | None) -> None:
@@ -209,24 +217,40 @@ def _checked_tensors(data: bytes, config: ArtifactConfig, where: str) -> Paramet
         raise ArtifactError(
             f"{WEIGHTS_FILE} in {where} is damaged ({error}); save it again, or load it with force_download=True."
         ) from error
+    return checked_parameters(tensors, config, f"{WEIGHTS_FILE} in {where}", "save it again")
+
+
+def expected_parameters(architecture: NetworkConfig) -> Parameters:
+    """The names and shapes of a network's parameters: tensors on the meta device, without numbers."""
     with torch.device("meta"):
-        expected: Mapping[str, Tensor] = dict(ImageTransformationNetwork(config.architecture).named_parameters())
+        return dict(ImageTransformationNetwork(architecture).named_parameters())
+
+
+def checked_parameters(tensors: Mapping[str, Tensor], config: ArtifactConfig, what: str, remedy: str) -> Parameters:
+    """The tensors in float32, if they are those that the configuration calls for, none more, all finite.
+
+    Args:
+        what: how to call the tensors in messages.
+        remedy: the way out, for messages.
+
+    Raises:
+        ArtifactError: one sentence that says what is wrong.
+    """
+    expected = expected_parameters(config.architecture)
     if config.kind == "style" and config.parameters == "norm":
         expected = norm_parameters(expected)
     if absent := sorted(expected.keys() - tensors.keys()):
-        raise ArtifactError(f"{WEIGHTS_FILE} in {where} lacks {len(absent)} tensors, {absent[0]} among them.")
+        raise ArtifactError(f"{what} lacks {len(absent)} tensors, {absent[0]} among them; {remedy}.")
     if extra := sorted(tensors.keys() - expected.keys()):
-        raise ArtifactError(f"{WEIGHTS_FILE} in {where} has {len(extra)} tensors too many, {extra[0]} among them.")
+        raise ArtifactError(f"{what} has {len(extra)} tensors too many, {extra[0]} among them; {remedy}.")
     for name, value in tensors.items():
         if value.shape != expected[name].shape:
             raise ArtifactError(
-                f"{name} in {where} has shape {tuple(value.shape)}, expected {tuple(expected[name].shape)}."
+                f"{name} in {what} has shape {tuple(value.shape)}, expected {tuple(expected[name].shape)}; {remedy}."
             )
         # what is tested is what is returned: a float64 may be finite and yet too large
         if value.dtype not in _DTYPES or not bool(torch.isfinite(value.float()).all()):
-            raise ArtifactError(
-                f"{name} in {where} holds values that are no finite numbers in float32; the file cannot be used."
-            )
+            raise ArtifactError(f"{name} in {what} holds values that are no finite numbers in float32; {remedy}.")
     return {name: tensors[name].float() for name in expected}
 
 
@@ -263,12 +287,12 @@ def write_files(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> P
     """Write files into a folder, each whole or not at all, in their order.
 
     Raises:
-        ArtifactError: the folder cannot be written.
+        ArtifactError: the folder cannot be written, or files of these names cannot go there; see `check_folder`.
     """
     folder = Path(folder)
     asides: dict[Path, Path] = {}
+    check_folder(folder, files)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for name, data in files.items():
             aside = folder / f".{secrets.token_hex(8)}.tmp"
             asides[folder / name] = aside
@@ -276,11 +300,54 @@ def write_files(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> P
         for target, aside in asides.items():
             aside.replace(target)
     except OSError as error:
-        raise ArtifactError(
-            f"{folder} cannot be written: {error.strerror or error}; choose another folder, or make room there."
-        ) from error
+        raise _not_written(folder, error) from error
     finally:
         for aside in asides.values():
             with contextlib.suppress(OSError):
                 aside.unlink(missing_ok=True)
     return folder
+
+
+def check_folder(folder: str | os.PathLike[str], names: Collection[str] = (WEIGHTS_FILE, CONFIG_FILE)) -> None:
+    """Refuse a folder where files of these names cannot go, before the work of making them. Makes the folder.
+
+    Raises:
+        ArtifactError: it cannot be written, a name is a path or a folder that is there, or another library's
+            configuration would be overwritten.
+
+    >>> check_folder("starry")
+    """
+    folder = Path(folder)
+    for name in names:
+        if name in ("", "..") or Path(name).name != name or "\\" in name or "\0" in name:
+            raise ArtifactError(f"{name!r} is no file name to write into {folder}; give a name without folders.")
+    config = folder / CONFIG_FILE
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):  # whether a file can be made there, only making one tells
+            pass
+        taken = next((name for name in names if (folder / name).is_dir()), None)
+        others = CONFIG_FILE in names and config.is_file() and not _is_ours(_json(config))
+    except OSError as error:
+        raise _not_written(folder, error) from error
+    if taken is not None:
+        raise ArtifactError(f"{folder / taken} is a folder where a file should go; choose another folder.")
+    if others:
+        raise ArtifactError(
+            f"{config} is of no metastyle_hub base or style and is not overwritten; choose another folder, or move it "
+            "away."
+        )
+
+
+def _json(file: Path) -> Any:
+    """What a JSON file says; None where it says nothing that could be read."""
+    try:
+        return json.loads(file.read_bytes())
+    except (ValueError, RecursionError):
+        return None
+
+
+def _not_written(folder: Path, error: OSError) -> ArtifactError:
+    return ArtifactError(
+        f"{folder} cannot be written: {error.strerror or error}; choose another folder, or make room there."
+    )

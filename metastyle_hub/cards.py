@@ -130,7 +130,7 @@ def card_picture(image: Image.Image) -> bytes:
 
 
 def _tags(theirs: Any, ours: Iterable[str]) -> list[str]:
-    kept = [theirs] if isinstance(theirs, str) else [str(t) for t in theirs or ()]
+    kept = [str(t) for t in theirs] if isinstance(theirs, list) else [] if theirs is None else [str(theirs)]
     kept = [t for t in kept if not t.startswith((STYLE_TAG, BASE_TAG))]
     return kept + [t for t in ours if t not in kept]
 
@@ -141,7 +141,7 @@ def _data(card: str, where: str | None) -> dict[str, Any]:
     block = _BLOCK.match(card)
     try:
         data = yaml.safe_load(block[1]) if block else None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a 30th of February is a ValueError
         line = f", line {mark.line + 2}" if (mark := getattr(error, "problem_mark", None)) else ""
         raise ArtifactError(
             f"The metadata at the top of {CARD_FILE} in {where or 'the folder'} is not YAML ({error.__class__.__name__}"

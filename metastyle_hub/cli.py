@@ -24,7 +24,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from metastyle_hub.adaptation import AdaptationConfig
-from metastyle_hub.artifacts import fingerprint, write_files
+from metastyle_hub.artifacts import CONFIG_FILE, WEIGHTS_FILE, check_folder, fingerprint
+from metastyle_hub.cards import CARD_FILE, PREVIEW_FILE
 from metastyle_hub.cli_files import distinct, photo_files, suffix_for
 from metastyle_hub.cli_hub import add_hub_commands
 from metastyle_hub.cli_space import add_space_command
@@ -176,7 +177,8 @@ def _adapt(args: argparse.Namespace) -> None:
     preview = load_image(args.preview) if args.preview else None
     steps = base.adapt_iter(args.style, contents=contents, config=config)
     is_new = not args.out.exists()
-    write_files(args.out, {})  # a place that cannot be written should cost a second, not the whole adaptation
+    # a place that cannot be written should cost a second, not the whole adaptation
+    check_folder(args.out, [WEIGHTS_FILE, CONFIG_FILE, CARD_FILE, PREVIEW_FILE])
     started = time.perf_counter()
     step: StyleStep | None = None
     stopped: KeyboardInterrupt | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Sequence
 from itertools import chain, count
 from pathlib import Path
@@ -13,7 +14,7 @@ __all__ = ["distinct", "photo_files", "suffix_for"]
 
 
 def photo_files(names: Sequence[str]) -> list[Path]:
-    """The files that names, folders and glob patterns stand for.
+    """The files that names, folders and glob patterns stand for, each once.
 
     Raises:
         ImageError: a folder or pattern without any.
@@ -25,14 +26,14 @@ def photo_files(names: Sequence[str]) -> list[Path]:
         if path.is_dir():
             photos += list_images(path)
         elif any(c in name for c in "*?[") and not path.exists():
-            pattern = str(path.relative_to(path.anchor) if path.anchor else path)
-            found = sorted(file for file in Path(path.anchor or ".").glob(pattern) if file.is_file())
+            # Path.glob refuses "photos/**.png" before Python 3.13
+            found = sorted(file for file in map(Path, glob.glob(name, recursive=True)) if file.is_file())  # noqa: PTH207
             if not found:
                 raise ImageError(f"Nothing matches {name}; check the pattern.")
             photos += found
         else:
             photos.append(path)
-    return photos
+    return list({photo.absolute(): photo for photo in photos}.values())
 
 
 def distinct(names: Sequence[str]) -> list[str]:

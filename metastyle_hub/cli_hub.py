@@ -89,10 +89,11 @@ def _push(args: argparse.Namespace) -> None:
 
 
 def _pull(args: argparse.Namespace) -> None:
-    from metastyle_hub.artifacts import CONFIG_FILE, WEIGHTS_FILE, write_files
+    from metastyle_hub.artifacts import CONFIG_FILE, WEIGHTS_FILE
     from metastyle_hub.cards import CARD_FILE, PREVIEW_FILE, STYLE_FILE
     from metastyle_hub.hub import HubOptions, fetch, fetch_extra
     from metastyle_hub.model import MetaStyle
+    from metastyle_hub.sharing import replace_files
 
     found = fetch(args.repo, args.revision, HubOptions(force_download=args.force))
     if found.repo_id is None:
@@ -104,7 +105,7 @@ def _pull(args: argparse.Namespace) -> None:
     model = MetaStyle.from_pretrained(found.repo_id, revision=found.commit)
     files = {name: fetch_extra(found, name) for name in (CARD_FILE, PREVIEW_FILE, STYLE_FILE)}
     files |= {name: (found.folder / name).read_bytes() for name in (WEIGHTS_FILE, CONFIG_FILE)}
-    write_files(out, {name: data for name, data in files.items() if data is not None})
+    replace_files(out, {name: data for name, data in files.items() if data is not None})
     print(f"{out}: {model!r}, from {found}")
 
 

@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from metastyle_hub.artifacts import ArtifactError
+from metastyle_hub.artifacts import ArtifactError, expected_parameters
 from metastyle_hub.model import MetaStyle
-from metastyle_hub.network import ImageTransformationNetwork, NetworkConfig, Parameters
+from metastyle_hub.network import NetworkConfig, Parameters
 
 __all__ = ["convert_johnson"]
 
@@ -67,8 +67,7 @@ def convert_johnson(file: str | os.PathLike[str], name: str | None = None) -> Me
         photo_channels=False,
         upsampling="nearest",
     )
-    with torch.device("meta"):
-        expected = dict(ImageTransformationNetwork(config).named_parameters())
+    expected = expected_parameters(config)
     for key, p in expected.items():
         found = parameters.get(key)
         if found is None or found.shape != p.shape or not bool(torch.isfinite(found).all()):

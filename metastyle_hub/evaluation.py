@@ -19,6 +19,7 @@ import hashlib
 import json
 import logging
 import math
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -29,20 +30,22 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from metastyle_hub.adaptation import AdaptationConfig, AdaptationStep, adapt_parameters
 from metastyle_hub.artifacts import fingerprint
-from metastyle_hub.data import FolderPool, ImagePool
+from metastyle_hub.data import FolderPool, ImagePool, center_crops
+from metastyle_hub.errors import SettingError
 from metastyle_hub.features import SPECS, load_features
 from metastyle_hub.gatys import GatysConfig, optimize_pixels
 from metastyle_hub.images import load_image, save_image, to_pil
 from metastyle_hub.loss import LossWeights, PerceptualLoss
 from metastyle_hub.network import ImageTransformationNetwork, NetworkConfig, Parameters, transform
 from metastyle_hub.sheets import contact_sheet
+from metastyle_hub.skeletons import new_skeleton
 from metastyle_hub.version import __version__
 
-__all__ = ["Evaluation", "Measurement", "Method", "load_judge", "spread_pairs"]
+__all__ = ["Evaluation", "Measurement", "Method", "digest", "judged_crops", "load_judge", "spread_pairs"]
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +87,17 @@ def load_judge(file: Path | None = None, device: torch.device | str = "cpu") -> 
     return PerceptualLoss(features, LossWeights(content_weight=1, style_weight=10, tone_weight=0, tv_weight=0))
 
 
+def judged_crops(folder: str | os.PathLike[str], pixels: int) -> Tensor:
+    """The central squares of a folder's pictures, as the judge sees them: (N, 3, pixels, pixels).
+
+    Raises:
+        SettingError: the networks take no pictures of that size.
+    """
+    if pixels % 4 or pixels < 16:
+        raise SettingError(f"pixels must be a multiple of 4, 16 or more, got {pixels}.")
+    return center_crops(FolderPool(folder), pixels)
+
+
 def spread_pairs(styles: int, contents: int, count: int, each: int) -> list[tuple[int, int]]:
     """`count` of so many styles, spread evenly, with `each` different contents: (style, content) pairs.
 
@@ -113,6 +127,7 @@ class Evaluation:
     loss: PerceptualLoss  # what adaptation learns with
     folder: Path | None = None  # of the measurements and of the pictures that are kept
     network: NetworkConfig = field(default_factory=NetworkConfig)
+    output: str | None = None  # of the base, as in its config.json
     shown: Sequence[tuple[int, int]] = ()  # the pairs whose pictures are kept, for `sheet`
     _warm: bool = field(default=False, init=False, repr=False)
 
@@ -177,15 +192,15 @@ class Evaluation:
 
     @cached_property
     def _theta_key(self) -> str:
-        return fingerprint(self.theta)
+        return fingerprint(self.theta) + (self.output or "")
 
     @cached_property
     def _style_digests(self) -> list[str]:
-        return [_digest(picture) for picture in self.styles]
+        return [digest(picture) for picture in self.styles]
 
     @cached_property
     def _content_digests(self) -> list[str]:
-        return [_digest(picture) for picture in self.contents]
+        return [digest(picture) for picture in self.contents]
 
     @cached_property
     def _judge_key(self) -> object:
@@ -243,14 +258,15 @@ class Evaluation:
             yield from self._network_unit(method, style, chosen)
 
     def _network_unit(self, method: Method, style: int, chosen: list[int]) -> Iterator[Measurement]:
-        network: nn.Module
         torch.manual_seed(style)  # the random start of "scratch", another for every style
         # the rival is the paper's network, without what this project adds to it
         own = method.kind == "base"
         papers = replace(self.network, photo_channels=False, upsampling="nearest")
-        network = ImageTransformationNetwork(self.network if own else papers)
-        network.to(self.contents.device)
-        theta = self.theta if own else network.parameters_dict()
+        if own:
+            network, theta = new_skeleton(self.network, self.output), self.theta
+        else:
+            network = ImageTransformationNetwork(papers).to(self.contents.device)
+            theta = network.parameters_dict()
 
         def steps() -> Iterator[AdaptationStep]:
             return adapt_parameters(
@@ -282,8 +298,9 @@ class Evaluation:
             yield Measurement(method.name, style, c, step, seconds, total, content, style_term)
 
 
-def _digest(picture: Tensor) -> str:
-    values = (picture.detach().cpu() * 255).round().to(torch.uint8).contiguous()
+def digest(pictures: Tensor) -> str:
+    """A short SHA-256 of one picture or of many, in eight bits: by it figures are known to be of these."""
+    values = (pictures.detach().cpu() * 255).round().to(torch.uint8).contiguous()
     return hashlib.sha256(repr(tuple(values.shape)).encode() + values.numpy().tobytes()).hexdigest()[:16]
 
 
@@ -300,4 +317,4 @@ def _loss_key(loss: PerceptualLoss) -> dict[str, Any]:
 def _pool_key(pool: ImagePool) -> list[Any]:
     if isinstance(pool, FolderPool):  # which may hold thousands: their names and sizes will do
         return [(path.name, path.stat().st_size) for path in pool.paths]
-    return [_digest(pool[i]) for i in range(len(pool))]
+    return [digest(pool[i]) for i in range(len(pool))]

@@ -12,14 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from metastyle_hub.artifacts import CONFIG_FILE, WEIGHTS_FILE, ArtifactConfig, ArtifactError
+from metastyle_hub.artifacts import CONFIG_FILE, WEIGHTS_FILE, ArtifactConfig, ArtifactError, expected_parameters
 from metastyle_hub.cards import PREVIEW_FILE, STYLE_TAG, base_tag
 from metastyle_hub.errors import MetaStyleError
 from metastyle_hub.hub_client import REPO_ID, asking, client
 from metastyle_hub.hub_errors import HubError
-from metastyle_hub.network import ImageTransformationNetwork
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -249,8 +246,7 @@ def _listed(tags: list[str], *, token: str | bool | None, **query: Any) -> Itera
 
 
 def _check_size(size: int | None, config: ArtifactConfig, repo: str) -> None:
-    with torch.device("meta"):
-        values = sum(p.numel() for p in ImageTransformationNetwork(config.architecture).parameters())
+    values = sum(p.numel() for p in expected_parameters(config.architecture).values())
     # float64 at most, and a header of names
     most = 8 * values + 100_000
     if size is not None and size > most:

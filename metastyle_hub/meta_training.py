@@ -1,17 +1,4 @@
-"""The outer problem: meta-learning the initialisation theta (MetaStyle, equations 5 to 7).
-
-    minimise over theta   E_{c,s} [ log loss(c, s, M(c; w_{s,T})) ]                     on validation contents
-    where                 w_{s,0} = theta                                                   on training contents
-                          w_{s,t} = w_{s,t-1} - delta * grad E_c [ log loss(c, s, M(c; w_{s,t-1})) ]
-
-The inner loop moves the instance-norm scales and shifts; the outer loop moves everything, and its gradient runs
-through the inner steps (second order). Ours beside the paper's: logarithms of the losses, so that every style
-counts by its relative improvement (without them a few styles rule, and inner steps diverge on dark ones); delta is
-learned, one per parameter tensor; two terms keep theta free of style and the output out of the sigmoid's flat ends.
-
-    meta_gradient(...)      one style's share of a meta-step: pure, this is the mathematics
-    MetaTrainer             the resumable loop around it: data, optimisers, average, checkpoints
-"""
+"""The loop around the outer problem (`bilevel.py`): data, optimisers, the average of theta, checkpoints."""
 
 from __future__ import annotations
 
@@ -19,173 +6,26 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from metastyle_hub.artifacts import fingerprint
+from metastyle_hub.bilevel import MetaBatch, MetaTrainingConfig, meta_loss
 from metastyle_hub.data import CropConfig, ImagePool, random_crops
 from metastyle_hub.errors import SettingError
 from metastyle_hub.features import FeatureNetwork
-from metastyle_hub.loss import LossWeights, PerceptualLoss
+from metastyle_hub.loss import PerceptualLoss
+from metastyle_hub.model import MetaStyle
 from metastyle_hub.muon import Muon, has_directions
-from metastyle_hub.network import (
-    ImageTransformationNetwork,
-    NetworkConfig,
-    Parameters,
-    norm_parameters,
-    transform_with_logits,
-)
-from metastyle_hub.settings import Settings, setting
+from metastyle_hub.network import ImageTransformationNetwork, norm_parameters
 
-__all__ = ["MetaBatch", "MetaLosses", "MetaStep", "MetaTrainer", "MetaTrainingConfig", "inner_loop", "meta_loss"]
+__all__ = ["MetaStep", "MetaTrainer"]
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class MetaTrainingConfig(Settings):
-    """Everything that decides a meta-training run. Changing any field makes another run; it is kept in checkpoints."""
-
-    steps: int = setting(100_000, "outer steps; source: the paper, section 5", low=1)
-    inner_steps: int = setting(1, "T, inner gradient steps; 1 gives most outer steps per second", low=1, high=20)
-    inner_learning_rate: float = setting(0.01, "first value of delta; 0.1 diverged, 0.01 to 0.02 trained", low=1e-9)
-    learn_inner_rates: bool = setting(True, "whether the outer loop also moves delta, one per parameter tensor")
-    second_order: bool = setting(True, "whether the outer gradient runs through the inner gradients")
-    styles: int = setting(4, "styles per outer step and process; source: the paper", low=1)
-    train_contents: int = setting(4, "contents of the inner loop, per style; source: the paper", low=1)
-    valid_contents: int = setting(4, "other contents for the outer loss, per style; source: the paper", low=1)
-    size: int = setting(256, "pixels a side of every crop, a multiple of 4; source: the paper", low=16)
-    optimizer: str = setting(
-        "muon", "of the outer loop; Adam is the paper's and moves what Muon cannot", choices=("muon", "adam")
-    )
-    learning_rate: float = setting(1e-3, "peak rate of the outer optimiser; source: the paper", low=0)
-    rates_learning_rate: float = setting(5e-3, "the same, for log delta", low=0)
-    rise_steps: int = setting(100, "linear rise of the outer rate, before half a cosine down to zero", low=0)
-    gradient_clip: float = setting(10.0, "largest norm of an outer gradient", low=1e-9)
-    identity_steps: int = setting(0, "first steps, which only teach the network to return its input", low=0)
-    identity_weight: float = setting(3.0, "of mean |M(c; theta) - c|, which keeps theta free of style", low=0)
-    identity_content_weight: float = setting(0.3, "of content(c, M(c; theta)), the same in features", low=0)
-    logit_weight: float = setting(1.0, "of mean relu(|z| - limit)^2: saturated pixels become blobs", low=0)
-    logit_limit: float = setting(3.5, "logits up to here are free; sigmoid(3.5) = 0.97", low=0)
-    ema: float = setting(
-        0.999, "decay of the running average of theta, which is what is exported", low=0, high=0.999999
-    )
-    seed: int = setting(0, "of the first theta and of every draw of data", low=0)
-    weights: LossWeights = field(default_factory=LossWeights)
-    network: NetworkConfig = field(default_factory=NetworkConfig)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.size % 4:
-            raise SettingError(f"size must be a multiple of 4, got {self.size}.")
-
-    def outer_rate(self, step: int) -> float:
-        """The outer learning rate's share of its peak at a step, 0 to 1."""
-        rise = min(1.0, (step + 1) / max(1, self.rise_steps))
-        return rise * 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.steps)))
-
-
-@dataclass(frozen=True)
-class MetaBatch:
-    """The pictures of one style's share of a meta-step, all in [0, 1]."""
-
-    style: Tensor  # (1, 3, H, W)
-    train_contents: Tensor  # (B, 3, H, W)
-    valid_contents: Tensor  # (B', 3, H, W), of other photographs
-
-
-@dataclass(frozen=True)
-class MetaLosses:
-    """What one style's share came to; `outer` is differentiable, the rest are for the record."""
-
-    outer: Tensor  # total that the outer loop minimises
-    valid: Tensor  # log loss(c, s, M(c; w_T)) on validation contents
-    content: Tensor  # its terms
-    style: Tensor
-    before: Tensor  # the same as `valid`, on the training contents at theta
-    identity: Tensor  # |M(c; theta) - c|
-    logits: Tensor  # the penalty on large logits
-
-
-def inner_loop(
-    network: nn.Module,
-    theta: Mapping[str, Tensor],
-    rates: Mapping[str, Tensor],
-    contents: Tensor,
-    grams: tuple[Tensor, ...],
-    loss: PerceptualLoss,
-    *,
-    steps: int,
-    second_order: bool = True,
-) -> tuple[Parameters, Tensor, Tensor, Tensor]:
-    """T gradient steps on scales and shifts: w_t = w_{t-1} - rates * grad log loss(w_{t-1}). Equation 6.
-
-    The logarithm is taken of every picture's loss by itself; their mean is what the step descends.
-    Differentiable in `theta` and `rates`; with second_order=False the inner gradients count as constants.
-
-    Returns:
-        w_T as a whole parameter dictionary, the log loss at theta, and the picture and logits that theta made.
-    """
-    weights: Parameters = dict(theta)
-    targets = loss.targets(contents, grams)
-    first: tuple[Tensor, Tensor, Tensor] | None = None
-    for _ in range(steps):
-        moving = norm_parameters(weights)
-        images, logits = transform_with_logits(network, weights, contents, loss.features.dtype)
-        # the logarithm divides the gradient by the loss, which differs between styles by orders of magnitude
-        value = loss(images, targets)[0].log().mean()
-        if first is None:
-            first = value, images, logits
-        # the pictures at theta serve the outer loss as well, so their graph stays also in first order
-        gradients = torch.autograd.grad(value, list(moving.values()), create_graph=second_order, retain_graph=True)
-        for (name, parameter), gradient in zip(moving.items(), gradients, strict=True):
-            weights[name] = parameter - rates[name] * gradient
-    assert first is not None
-    return weights, *first
-
-
-def meta_loss(
-    network: nn.Module,
-    theta: Mapping[str, Tensor],
-    rates: Mapping[str, Tensor],
-    batch: MetaBatch,
-    loss: PerceptualLoss,
-    config: MetaTrainingConfig,
-    *,
-    identity_only: bool = False,
-) -> MetaLosses:
-    """The outer loss of one style (equation 5), and the two terms of ours: identity at theta, small logits."""
-    grams = loss.style_grams(batch.style)
-    contents = batch.train_contents
-    dtype = loss.features.dtype
-    if identity_only:
-        images, logits = transform_with_logits(network, theta, contents, dtype)
-        before = content = style = valid = images.new_zeros(())
-        adapted_logits = logits
-    else:
-        weights, before, images, logits = inner_loop(
-            network, theta, rates, contents, grams, loss,
-            steps=config.inner_steps, second_order=config.second_order,
-        )  # fmt: skip
-        adapted, adapted_logits = transform_with_logits(network, weights, batch.valid_contents, dtype)
-        terms = loss(adapted, loss.targets(batch.valid_contents, grams))
-        valid, content, style = terms[0].log().mean(), terms[1].mean(), terms[2].mean()
-    identity = (images - contents).abs().mean()
-    kept = loss(images, loss.targets(contents, grams))[1].mean()
-    excess = [(z.abs() - config.logit_limit).relu().square().mean() for z in (logits, adapted_logits)]
-    penalty = (excess[0] + excess[1]) / 2
-    outer = (
-        valid
-        + config.identity_weight * identity
-        + config.identity_content_weight * kept
-        + config.logit_weight * penalty
-    )
-    return MetaLosses(
-        outer, valid.detach(), content.detach(), style.detach(), before.detach(), identity.detach(), penalty.detach()
-    )
 
 
 @dataclass(frozen=True)
@@ -209,7 +49,7 @@ class MetaTrainer:
 
     On a CPU exactly so; on GPUs some of torch's gradients are not deterministic.
 
-    `init` is where theta starts instead of at random, as for a second stage with larger pictures.
+    `init` is a base to start from instead of random weights, as for a second stage with larger pictures.
     On several processes each takes its own styles and the gradients are averaged once a step; wrapping the
     network in DDP would not survive the second-order backward.
 
@@ -225,13 +65,18 @@ class MetaTrainer:
         contents: ImagePool,
         styles: ImagePool,
         *,
-        init: Parameters | None = None,
+        init: MetaStyle | None = None,
         checkpoint: str | Path | None = None,
         checkpoint_every: int = 100,
         workers: int = 2,
     ) -> None:
         from accelerate import Accelerator
 
+        if init is not None and init.config.output == "clamp":
+            raise SettingError(
+                "A converted base, whose output is clamped, cannot be trained further; start from a base without "
+                'output "clamp" in its config.json, or from random weights.'
+            )
         self.config, self.contents, self.styles = config, contents, styles
         self.checkpoint = Path(checkpoint) if checkpoint else None
         self.checkpoint_every, self.workers = checkpoint_every, workers
@@ -242,7 +87,7 @@ class MetaTrainer:
         self.network = ImageTransformationNetwork(config.network).to(self.device)
         self.network.to(memory_format=torch.channels_last)
         if init is not None:
-            self.network.load_state_dict(init, strict=True)
+            self.network.load_state_dict(init.parameters, strict=True)
         self.theta = dict(self.network.named_parameters())
         start = math.log(config.inner_learning_rate)
         self.log_rates = {
@@ -352,10 +197,21 @@ class MetaTrainer:
     def _ahead(self, step: int) -> range:
         return range(step, min(step + 2 * max(1, self.workers), self.config.steps))
 
+    def _run(self) -> dict[str, object]:
+        """What makes this run this run: all that steps depend on and that a second call could give otherwise."""
+        features = self.loss.features
+        dtype = str(features.dtype).removeprefix("torch.")
+        return {
+            "trainer": type(self).__name__,
+            # in one with the dtype, since rounded weights have another fingerprint
+            "features": f"{features.name} {fingerprint(features.state_dict())[:12]} in {dtype}",
+            **{name: value for name, value in self.config.to_dict().items() if name != "steps"},  # these may grow
+        }
+
     def state_dict(self) -> dict[str, object]:
         """Everything that the next step depends on, as plain tensors and numbers."""
         return {
-            "config": self.config.to_dict(),
+            "run": self._run(),
             "step": self.step,
             "theta": {k: v.detach() for k, v in self.theta.items()},
             "log_rates": {k: v.detach() for k, v in self.log_rates.items()},
@@ -367,12 +223,19 @@ class MetaTrainer:
         """Continue from a state.
 
         Raises:
-            SettingError: when it is another run's: any setting but `steps` differs.
+            SettingError: when it is another run's: the kind of trainer, the features, their dtype or any setting but
+                `steps` differs.
         """
-        saved, ours = dict(state["config"]), self.config.to_dict()  # type: ignore[call-overload]
-        changed = [k for k in ours if k != "steps" and saved.get(k) != ours[k]]
+        if "run" not in state:
+            raise SettingError(
+                "The checkpoint does not say of which run it is: an older metastyle_hub wrote it; use another folder."
+            )
+        saved, ours = dict(state["run"]), self._run()  # type: ignore[call-overload]
+        changed = [k for k in {**ours, **saved} if saved.get(k) != ours.get(k)]
+        if "trainer" in changed:
+            changed = ["trainer"]  # the settings of another kind differ anyway
         if changed:
-            what = ", ".join(f"{k} ({saved.get(k)} -> {ours[k]})" for k in changed)
+            what = ", ".join(f"{k} ({saved.get(k)} -> {ours.get(k)})" for k in changed)
             raise SettingError(
                 f"The checkpoint is of another run: {what} changed; use another folder or the same settings."
             )

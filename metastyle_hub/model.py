@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from metastyle_hub.adaptation import AdaptationConfig
-from metastyle_hub.artifacts import Artifact, ArtifactConfig, ArtifactError, fingerprint
+from metastyle_hub.artifacts import Artifact, ArtifactConfig, ArtifactError, checked_parameters, fingerprint
 from metastyle_hub.contents import Contents
 from metastyle_hub.devices import DeviceError, resolve_device
 from metastyle_hub.errors import SettingError
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from huggingface_hub import CommitInfo
 
 __all__ = ["MetaStyle", "StyleStep", "interpolate"]
+
+_MOST_NAME = 80  # characters of the name of a mix
 
 
 @dataclass(frozen=True)
@@ -96,10 +98,11 @@ class MetaStyle(ParameterSet):
             revision: branch, tag, commit or "refs/pr/1" of the repo. It is resolved once; all files are of one commit.
             token, cache_dir, local_files_only, force_download: as in huggingface_hub.
             device: "cpu", "cuda", "cuda:1", "mps", or "auto" for the fastest that there is.
-            dtype: of the arithmetic when stylising: float32, or bfloat16 or float16, which are quicker on GPUs and one
-                or two of 255 levels away from it. Pictures so large that they are painted in tiles are always painted
-                in float32. The parameters stay float32 (they are 7 MB), so that what is saved, mixed or adapted
-                further is the same in every dtype.
+            dtype: of the arithmetic when stylising: float32, or bfloat16 or float16, which are quicker on GPUs and, on
+                usual photos, one or two of 255 levels away from it; on photos of very low contrast or of one colour,
+                which the instance norms stretch, bfloat16 is up to 13 levels away. Pictures so large that they are
+                painted in tiles are always painted in float32. The parameters stay float32 (they are 7 MB), so that
+                what is saved, mixed or adapted further is the same in every dtype.
 
         Raises:
             ArtifactError: there is nothing there, it is damaged, newer than this library, or belongs to another base.
@@ -156,12 +159,23 @@ class MetaStyle(ParameterSet):
     def from_parameters(
         cls, parameters: Mapping[str, Tensor], architecture: NetworkConfig | None = None, **config: Any
     ) -> MetaStyle:
-        """A base from a parameter dictionary, such as meta-training makes.
+        """A base from a parameter dictionary, such as meta-training makes; it keeps a copy in float32.
+
+        Args:
+            architecture: of the network that they are the parameters of, default `NetworkConfig()`. A wrong size is
+                refused. A wrong `photo_channels` or `upsampling` cannot be told from the parameters: the base would
+                paint other pictures.
+            **config: further fields of `ArtifactConfig`, such as name.
+
+        Raises:
+            ArtifactError: names or shapes that are not this architecture's, or values that are not finite.
 
         >>> MetaStyle.from_parameters(trainer.average).save_pretrained("runs/base")
         """
         made = ArtifactConfig(kind="base", architecture=architecture or NetworkConfig(), **config)
-        return cls(made, {name: p.detach().clone() for name, p in parameters.items()})
+        remedy = "name the network that they are of with architecture=NetworkConfig(...)"
+        checked = checked_parameters(parameters, made, "the dictionary of parameters", remedy)
+        return cls(made, {name: p.detach().clone() for name, p in checked.items()})
 
     def save_pretrained(
         self,
@@ -179,10 +193,13 @@ class MetaStyle(ParameterSet):
                 yours to share; its SHA-256 is always recorded.
             preview: a photo; what this style makes of it goes along as preview.jpg.
             license: of the parameters, default apache-2.0 or what an existing card says.
-            extra: further files by name.
+            extra: further files by name, without folders.
+
+        What else is in the folder stays, but for the preview.jpg and style.jpg of another style that was there. So
+        does a README.md that cannot be read as a card, with a warning.
 
         Raises:
-            ArtifactError: the folder cannot be written.
+            ArtifactError: the folder cannot be written, or holds a `config.json` of something else.
             ImageError: a picture that cannot be used.
 
         >>> style.save_pretrained("starry", preview="photo.jpg")
@@ -258,7 +275,7 @@ class MetaStyle(ParameterSet):
             contents: your photos (they share the lessons with the built-in pictures), or a folder of many.
             config: all settings at once, or
             **settings: single fields of `AdaptationConfig`: steps, parameters, size, style_size, seed, and
-                weights=LossWeights(style_weight=20), for one.
+                weights=LossWeights(style_weight=20), for one; `**style.config.adaptation` are those of a style.
 
         Raises:
             ImageError: a picture that cannot be used.
@@ -301,7 +318,9 @@ class MetaStyle(ParameterSet):
         Args:
             photo: a PIL image, a path or an array gives a PIL image (alpha is kept); a list gives a list;
                 a float tensor (3, H, W) or (B, 3, H, W) in [0, 1] gives such a tensor.
-            strength: 1 is the style, 0 the base, which returns the photo nearly as it is.
+            strength: 1 is the style, 0 the base, which returns usual photos nearly as they are. Those of low contrast
+                or of one colour it changes more, as instance norms stretch them: a photo with a tenth of its
+                contrast comes back with 16 to 19 dB.
             size: pixels of the result's short side; None keeps the photo's. Smaller gives broader strokes.
             keep_photo_colors: take only the lightness from the style, the colours from the photo.
             styles: for a list or a batch, one style of this base for each photo, instead of this one for all. Photos
@@ -360,7 +379,7 @@ def interpolate(styles: Sequence[MetaStyle], weights: Sequence[float]) -> MetaSt
     described = ArtifactConfig(
         kind="style",
         architecture=first.config.architecture,
-        name=" + ".join(f"{w:.0%} {s.name}" for s, w in zip(styles, values, strict=True) if w > 0),
+        name=_mixed_name(styles, values),
         parameters="norm" if norms_only else "all",
         output=first.config.output,
         base_model=known._reference,
@@ -368,6 +387,12 @@ def interpolate(styles: Sequence[MetaStyle], weights: Sequence[float]) -> MetaSt
         mix=[{"name": s.name, "weight": w} for s, w in zip(styles, values, strict=True)],
     )
     return MetaStyle(described, parameters, first.base)
+
+
+def _mixed_name(styles: Sequence[MetaStyle], weights: Sequence[float]) -> str:
+    """The shares and names, cut short: mixes of mixes would double it every time."""
+    name = " + ".join(f"{w:.0%} {s.name}" for s, w in zip(styles, weights, strict=True) if w > 0)
+    return name if len(name) <= _MOST_NAME else f"{name[: _MOST_NAME - 1]}…"
 
 
 # ten styles on one base cost one base, wherever they come from

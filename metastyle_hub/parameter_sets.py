@@ -61,17 +61,20 @@ class ParameterSet:
         what = self.config.kind if self.is_base else f"style of {self.config.parameters} parameters, {steps}"
         return f"{type(self).__name__}({self.name!r}, {what}, on {self.device})"
 
-    def to(self, device: str | torch.device | torch.dtype | None, dtype: str | torch.dtype | None = None) -> Self:
-        """The same on another device or in another dtype, together with its base; see `MetaStyle.from_pretrained`.
+    def to(
+        self, device: str | torch.device | torch.dtype | None = None, dtype: str | torch.dtype | None = None
+    ) -> Self:
+        """The same on another device or in another dtype, together with its base; what is left out stays as it is.
 
         Raises:
             DeviceError: no such device or dtype.
 
-        >>> style.to("cuda", torch.bfloat16), style.to(torch.float32)
+        >>> style.to("cuda", torch.bfloat16), style.to(dtype=torch.float32)
         """
         if isinstance(device, torch.dtype):
-            dtype, device = device, self.device
-        where, arithmetic = resolve_device(device), resolve_dtype(dtype or self.dtype)
+            dtype, device = device, None
+        where = self.device if device is None else resolve_device(device)
+        arithmetic = resolve_dtype(dtype or self.dtype)
         if (where, arithmetic) == (self.device, self.dtype):
             return self
         elsewhere = _MOVED.setdefault(self, WeakValueDictionary())

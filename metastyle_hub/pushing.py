@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metastyle_hub.cards import CARD_FILE, merge_cards
+from metastyle_hub.artifacts import WEIGHTS_FILE
+from metastyle_hub.cards import CARD_FILE, PREVIEW_FILE, STYLE_FILE, merge_cards
 from metastyle_hub.hub_client import REPO_ID, asking, client
 from metastyle_hub.hub_errors import HubError
 from metastyle_hub.hub_limits import add_file
@@ -46,6 +48,7 @@ def push(
     """One commit with these files; none at all when the repo has them already.
 
     A model's README.md is laid over the repo's: what people wrote there stays, its metadata is brought up to date.
+    Pictures of another style, which the repo held before, go.
 
     Args:
         license: of a model, wins over the one that its card has.
@@ -78,8 +81,12 @@ def push(
         content = dict(files)
         if CARD_FILE in content and repo_type == "model":
             content[CARD_FILE] = merge_cards(_card_of(api, repo_id, there.sha), content[CARD_FILE], repo_id, license)
-        old = {file.rfilename for file in getattr(there, "siblings", None) or ()} if exact else set()
-        surplus = [CommitOperationDelete(name) for name in sorted(old - {*content, ".gitattributes"})]
+        gone = {file.rfilename for file in getattr(there, "siblings", None) or ()} - {*content, ".gitattributes"}
+        if not exact:
+            gone &= {PREVIEW_FILE, STYLE_FILE}
+            if gone and _same_weights(api, repo_id, there.sha, content.get(WEIGHTS_FILE)):
+                gone = set()
+        surplus = [CommitOperationDelete(name) for name in sorted(gone)]
         return api.create_commit(
             repo_id,
             [*(add_file(name, data) for name, data in sorted(content.items())), *surplus],
@@ -112,3 +119,18 @@ def _card_of(api: HfApi, repo_id: str, commit: str | None) -> bytes | None:
         return Path(api.hf_hub_download(repo_id, CARD_FILE, revision=commit)).read_bytes()
     except RemoteEntryNotFoundError:
         return None
+
+
+def _same_weights(api: HfApi, repo_id: str, commit: str | None, weights: bytes | None) -> bool:
+    """Whether a repo of a model holds these weights, as far as its hash can tell without a download."""
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+
+    if weights is None:
+        return True
+    try:
+        etag = api.get_hf_file_metadata(url=hf_hub_url(repo_id, WEIGHTS_FILE, revision=commit)).etag or ""
+    except RemoteEntryNotFoundError:
+        return True
+    # of a file outside of LFS, where nobody has reason to put weights, it is no SHA-256
+    return len(etag) != 64 or etag == hashlib.sha256(weights).hexdigest()

@@ -1,6 +1,6 @@
 """Long inner loops at the price of short ones: first-order meta-training with rolling trajectories.
 
-The bilevel problem of `meta_training` unrolls T = 1 to 5 inner steps; a user takes a hundred. Unrolling a hundred is
+The problem of `bilevel` unrolls T = 1 to 5 inner steps; a user takes a hundred. Unrolling a hundred is
 out of reach, but walking them is not. A number of slots each hold one style, its Gram matrices, and scales and shifts
 phi that are somewhere between 0 and `trajectory` inner steps away from theta. Every outer step takes some slots on
 by one step of Adam, and lets the convolutions learn, first order, from where they are:
@@ -23,9 +23,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metastyle_hub.bilevel import MetaTrainingConfig, restraint
 from metastyle_hub.data import CropConfig, next_readable, random_crop, random_crops
 from metastyle_hub.errors import SettingError
-from metastyle_hub.meta_training import MetaStep, MetaTrainer, MetaTrainingConfig
+from metastyle_hub.meta_training import MetaStep, MetaTrainer
 from metastyle_hub.network import Parameters, norm_parameters, transform_with_logits
 from metastyle_hub.settings import setting
 
@@ -127,11 +128,10 @@ class RollingTrainer(MetaTrainer):
         images, logits = transform_with_logits(self.network, weights, contents, self.loss.features.dtype)
         grams = tuple(torch.cat(tap) for tap in zip(*(self._grams[k] for k in rows), strict=True))
         total, content, style_term = self.loss(images[:-1], self.loss.targets(contents[:-1], grams))
-        identity = (images[-1:] - contents[-1:]).abs().mean()
-        kept = self.loss(images[-1:], self.loss.targets(contents[-1:], tuple(g[:1] for g in grams)))[1].mean()
-        penalty = (logits.abs() - c.logit_limit).relu().square().mean()
+        some = tuple(g[:1] for g in grams)  # the restraint asks for content alone, so any style will do
+        held, identity, penalty = restraint(images[-1:], contents[-1:], some, [logits], self.loss, c)
         valid = total.log().mean()
-        outer = valid + c.identity_weight * identity + c.identity_content_weight * kept + c.logit_weight * penalty
+        outer = valid + held
         shared = list(self.theta.values())
         parts = torch.autograd.grad(outer, [*moving.values(), *shared])
         norm = self._descend(float(outer.detach()), shared, parts[len(moving) :])

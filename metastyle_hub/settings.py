@@ -41,7 +41,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):  # type: ignore[arg-type]
-            value, meta = getattr(self, f.name), f.metadata
+            value, meta, nested = getattr(self, f.name), f.metadata, f.default_factory
+            if isinstance(nested, type) and issubclass(nested, Settings):
+                self._nest(f.name, nested, value)
+                continue
             if (choices := meta.get("choices")) and value not in choices:
                 raise SettingError(f"{f.name} must be one of {', '.join(map(str, choices))}, got {value!r}.")
             if isinstance(f.default, bool) and not isinstance(value, bool):
@@ -60,6 +63,13 @@ class Settings:
             # what follows counts and indexes with it, and JSON writes it: a 7.0 or numpy's 7 becomes 7
             object.__setattr__(self, f.name, int(value) if isinstance(f.default, int) else float(value))
 
+    def _nest(self, name: str, cls: type[Settings], value: object) -> None:
+        """Settings within settings: as JSON and `to_dict` have them, a dict, they become what they stand for."""
+        if isinstance(value, Mapping):
+            object.__setattr__(self, name, cls.from_dict(value))
+        elif not isinstance(value, cls):
+            raise SettingError(f"{name} must be {cls.__name__}(...) or a dict of its settings, got {value!r}.")
+
     def to_dict(self) -> dict[str, Any]:
         """The settings as JSON-able values, nested settings included."""
         return dataclasses.asdict(self)  # type: ignore[call-overload]
@@ -71,17 +81,11 @@ class Settings:
         Raises:
             SettingError: a value out of range.
         """
-        hints = get_type_hints(cls)
-        known: dict[str, Any] = {}
-        for key, value in values.items():
-            if key not in hints:
+        known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        for key in values:
+            if key not in known:
                 log.warning("%s ignores the unknown setting %r.", cls.__name__, key)
-                continue
-            nested = hints[key]
-            if isinstance(nested, type) and issubclass(nested, Settings):
-                value = nested.from_dict(value)
-            known[key] = value
-        return cls(**known)
+        return cls(**{key: value for key, value in values.items() if key in known})
 
 
 def add_arguments(

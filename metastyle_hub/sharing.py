@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 from torch import Tensor
 
-from metastyle_hub.artifacts import ArtifactConfig, artifact_files, write_files
+from metastyle_hub.artifacts import WEIGHTS_FILE, ArtifactConfig, ArtifactError, artifact_files, write_files
 from metastyle_hub.cards import (
     CARD_FILE,
     CARD_PIXELS,
@@ -29,7 +30,7 @@ from metastyle_hub.pushing import PushOptions, push
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo
 
-__all__ = ["NOTHING", "Along", "save", "share", "without_paths"]
+__all__ = ["NOTHING", "Along", "replace_files", "save", "share", "without_paths"]
 
 log = logging.getLogger(__name__)
 
@@ -89,14 +90,35 @@ def without_paths(config: ArtifactConfig) -> ArtifactConfig:
 
 
 def save(folder: str | os.PathLike[str], files: Mapping[str, bytes], license: str | None) -> Path:
-    """Write the files; a card that people wrote in keeps its text.
+    """Write the files; a card that people wrote in keeps its text, and one that cannot be read is left alone.
 
     Raises:
-        ArtifactError: the folder cannot be written, or its card cannot be read.
+        ArtifactError: the folder cannot be written.
     """
-    existing = fetch_extra(Snapshot(Path(folder)), CARD_FILE)
-    card = merge_cards(existing, files[CARD_FILE], Path(folder).resolve().name, license)
-    return write_files(folder, {**files, CARD_FILE: card})
+    files = dict(files)
+    try:
+        existing = fetch_extra(Snapshot(Path(folder)), CARD_FILE)
+        files[CARD_FILE] = merge_cards(existing, files[CARD_FILE], Path(folder).resolve().name, license)
+    except ArtifactError as error:  # whoever has just learned a style must not lose it over a README.md
+        log.warning("%s The rest of %s is saved, that file stays as it was.", error, folder)
+        del files[CARD_FILE]
+    return replace_files(folder, files)
+
+
+def replace_files(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> Path:
+    """Write the files. Pictures of another style, which the folder held before, go: they would show what is not there.
+
+    Raises:
+        ArtifactError: the folder cannot be written.
+    """
+    weights, was_another = Path(folder) / WEIGHTS_FILE, False
+    with contextlib.suppress(OSError):  # none there
+        was_another = weights.read_bytes() != files[WEIGHTS_FILE]
+    written = write_files(folder, files)
+    for name in {PREVIEW_FILE, STYLE_FILE} - files.keys() if was_another else ():
+        with contextlib.suppress(OSError):
+            (written / name).unlink()
+    return written
 
 
 def share(

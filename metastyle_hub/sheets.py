@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from metastyle_hub.images import to_pil
@@ -26,8 +26,8 @@ def contact_sheet(
 
     Args:
         rows: pictures, PIL or (3, H, W) in [0, 1]; each is fitted into a square of side `tile`, and a row is as
-            high as its highest picture; None leaves a hole.
-        columns: captions above the first row.
+            high as its highest picture; transparent parts show the paper; None leaves a hole.
+        columns: captions above the first row, shortened where they are wider than a tile.
         labels: captions to the left of the rows.
         tile, gap: pixels.
     """
@@ -41,6 +41,7 @@ def contact_sheet(
     sheet = Image.new("RGB", (left + count * (tile + gap), top + sum(heights) + gap * len(rows)), _PAPER)
     draw = ImageDraw.Draw(sheet)
     for x, text in enumerate(columns):
+        text = _shortened(text, font, tile)
         draw.text((left + x * (tile + gap) + tile // 2, top // 2), text, _INK, font, anchor="mm")
     for y, row in enumerate(fitted):
         start, height = top + sum(heights[:y]) + gap * y, heights[y]
@@ -57,5 +58,18 @@ def _fit(picture: Image.Image | Tensor | None, tile: int) -> Image.Image | None:
     """The picture at the size at which it fits into a square tile."""
     if picture is None:
         return None
-    image = (to_pil(picture) if isinstance(picture, Tensor) else picture).convert("RGB")
-    return ImageOps.contain(image, (tile, tile), Image.Resampling.LANCZOS)
+    image = to_pil(picture) if isinstance(picture, Tensor) else picture
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, _PAPER), image)
+    # not ImageOps.contain, which rounds the short side of a ribbon to nothing
+    width, height = (max(1, round(side * tile / max(image.size))) for side in image.size)
+    return image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
+
+
+def _shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    """The text, or as much of its beginning as fits into so many pixels."""
+    if font.getlength(text) <= width:
+        return text
+    kept = next((n for n in range(len(text), 0, -1) if font.getlength(f"{text[:n]}…") <= width), 0)
+    return f"{text[:kept].rstrip()}…"

@@ -46,9 +46,10 @@ def skeleton(
 
 
 def new_skeleton(
-    architecture: NetworkConfig, output: str, dtype: torch.dtype = torch.float32
+    architecture: NetworkConfig, output: str | None = None, dtype: torch.dtype = torch.float32
 ) -> ImageTransformationNetwork:
-    """One of one's own, for who hands it from thread to thread."""
+    """One of one's own, for who hands it from thread to thread. `output` is as in config.json, None for a sigmoid."""
+    output = output or "sigmoid"
     with torch.device("meta"):
         if dtype == torch.float32:
             return ImageTransformationNetwork(architecture, output).eval()

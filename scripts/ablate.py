@@ -22,17 +22,17 @@ from pathlib import Path
 from tqdm import tqdm
 
 from metastyle_hub.adaptation import AdaptationConfig
+from metastyle_hub.bilevel import MetaTrainingConfig
 from metastyle_hub.contents import content_pool
-from metastyle_hub.data import FolderPool, center_crops, open_pool
+from metastyle_hub.data import open_pool
 from metastyle_hub.devices import resolve_device, training_dtype
 from metastyle_hub.errors import MetaStyleError
-from metastyle_hub.evaluation import Evaluation, Method, load_judge, spread_pairs
+from metastyle_hub.evaluation import Evaluation, Method, judged_crops, load_judge, spread_pairs
 from metastyle_hub.features import load_features
 from metastyle_hub.fidelity import fidelity
 from metastyle_hub.loss import PerceptualLoss
-from metastyle_hub.meta_training import MetaTrainer, MetaTrainingConfig
+from metastyle_hub.meta_training import MetaTrainer
 from metastyle_hub.model import MetaStyle
-from metastyle_hub.network import ImageTransformationNetwork, Parameters
 from metastyle_hub.rolling_training import RollingConfig, RollingTrainer
 from metastyle_hub.summaries import compare, summarize
 
@@ -60,7 +60,7 @@ def configure(text: str) -> MetaTrainingConfig:
     return kind.from_dict(values)
 
 
-def train(config: MetaTrainingConfig, args: argparse.Namespace, folder: Path, init: Parameters | None) -> MetaTrainer:
+def train(config: MetaTrainingConfig, args: argparse.Namespace, folder: Path, init: MetaStyle | None) -> MetaTrainer:
     """A variant, trained to the end of its budget, or on from where it was."""
     pools, dtype = (open_pool(args.photos), open_pool(args.artworks)), training_dtype(resolve_device("auto"))
 
@@ -89,11 +89,10 @@ def ablate(args: argparse.Namespace) -> None:
     """Train and judge every variant; one row of the table each, against the first."""
     variants = {name: f"{args.set},{rest}" for name, _, rest in (v.partition(":") for v in args.variant)}
     configs = {name: configure(text) for name, text in variants.items()}  # errors before any training
-    init = MetaStyle.from_pretrained(args.init).parameters if args.init else None
-    device, judge, method = resolve_device("auto"), load_judge(args.judge, resolve_device("auto")), AdaptationConfig()
-    contents, styles = (
-        center_crops(FolderPool(f), args.pixels).to(device) for f in (args.valid_photos, args.valid_artworks)
-    )
+    init = MetaStyle.from_pretrained(args.init) if args.init else None
+    device, method = resolve_device("auto"), AdaptationConfig()
+    contents, styles = (judged_crops(f, args.pixels).to(device) for f in (args.valid_photos, args.valid_artworks))
+    judge = load_judge(args.judge, device)
     pairs = spread_pairs(len(styles), len(contents), *args.count)
     loss = PerceptualLoss(load_features(device=device, dtype=training_dtype(device)), method.weights)
     lines = [
@@ -110,7 +109,7 @@ def ablate(args: argparse.Namespace) -> None:
         rows += [row for unit in tqdm(units, f"judging {name}", len({s for s, _ in pairs})) for row in unit]
         totals = {s.step: s.total for s in summarize(rows) if s.method == name}
         ratio = compare(rows, (name, marks[-1]), (next(iter(configs)), marks[-1]))
-        step0 = fidelity(ImageTransformationNetwork(config.network).to(device), run.average, contents[:16]).mean
+        step0 = fidelity(run.network, run.average, contents[:16]).mean
         plan = json.loads((args.out / name / "plan.json").read_text())
         what = variants[name].strip(",").replace(",", ", ")
         lines.append(

@@ -30,19 +30,18 @@ from tqdm import tqdm
 from metastyle_hub.adaptation import AdaptationConfig
 from metastyle_hub.bars import bars, bars_as_markdown
 from metastyle_hub.contents import content_pool
-from metastyle_hub.data import FolderPool, center_crops
 from metastyle_hub.devices import resolve_device, training_dtype
 from metastyle_hub.errors import MetaStyleError, SettingError
-from metastyle_hub.evaluation import Evaluation, Method, load_judge, spread_pairs
+from metastyle_hub.evaluation import Evaluation, Method, digest, judged_crops, load_judge, spread_pairs
 from metastyle_hub.features import load_features
 from metastyle_hub.fidelity import Fidelity, fidelity
 from metastyle_hub.gatys import GatysConfig
 from metastyle_hub.images import save_image
 from metastyle_hub.loss import LossWeights, PerceptualLoss
 from metastyle_hub.model import MetaStyle
-from metastyle_hub.network import ImageTransformationNetwork
 from metastyle_hub.plots import plot_losses
 from metastyle_hub.settings import add_arguments, from_arguments
+from metastyle_hub.skeletons import new_skeleton
 from metastyle_hub.summaries import as_markdown, summarize
 
 STEPS = (0, 1, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -80,14 +79,15 @@ def methods(adaptation: AdaptationConfig, gatys: int, scratch: int) -> dict[str,
 
 
 def measure_step0(base: MetaStyle, contents: torch.Tensor, file: Path) -> Fidelity:
-    """The fidelity of the base, read from `file` if that is of this base and as many photos."""
+    """The fidelity of the base, read from `file` if that is of this base and these photos."""
+    key = {"base": base.fingerprint, "output": base.config.output, "contents": digest(contents)}
     if file.exists():
         known = json.loads(file.read_text())
-        if known.pop("base", None) == base.fingerprint and known.get("photos") == len(contents):
+        if {name: known.pop(name, None) for name in key} == key:
             return Fidelity(**known)
-    network = ImageTransformationNetwork(base.config.architecture).to(contents.device)
+    network = new_skeleton(base.config.architecture, base.config.output)
     found = fidelity(network, base.parameters, contents)
-    write_json(file, asdict(found) | {"base": base.fingerprint})
+    write_json(file, asdict(found) | key)
     return found
 
 
@@ -133,19 +133,18 @@ def evaluate(args: argparse.Namespace, config: AdaptationConfig, table: dict[str
     """Measure, and write every file."""
     args.out.mkdir(parents=True, exist_ok=True)
     device = resolve_device(args.device)
+    contents, styles = (judged_crops(folder, args.pixels).to(device) for folder in (args.photos, args.artworks))
     judge, base = load_judge(args.judge, device), MetaStyle.from_pretrained(args.base, device=device)
     dtype = training_dtype(device) if config.precision == "auto" else getattr(torch, config.precision)
     features = load_features(config.features, file=args.features_file, device=device, dtype=dtype)
-    contents, styles = (center_crops(FolderPool(f), args.pixels).to(device) for f in (args.photos, args.artworks))
     pairs = spread_pairs(len(styles), len(contents), *args.count)
     # one pair of a style, spread over the styles
     firsts = [next(p for p in pairs if p[0] == s) for s in sorted({s for s, _ in pairs})]
     shown = firsts[:: max(1, len(firsts) // max(1, args.rows))][: args.rows]
     evaluation = Evaluation(
         judge, contents, styles, pairs, base.parameters, content_pool(args.contents),
-        PerceptualLoss(features, config.weights), args.out, base.config.architecture, shown,
+        PerceptualLoss(features, config.weights), args.out, base.config.architecture, base.config.output, shown,
     )  # fmt: skip
-    step0 = measure_step0(base, contents, args.out / "step0.json")
     if not args.bars:
         chosen = [table[name] for name in args.methods]
         with tqdm(total=evaluation.units(chosen), unit="style") as bar:
@@ -154,6 +153,9 @@ def evaluate(args: argparse.Namespace, config: AdaptationConfig, table: dict[str
                 bar.update()
                 bar.set_postfix_str(f"{last.method} step {last.step}: {last.total:.2f}")
     rows = evaluation.measured(list(table.values()))
+    if not rows:
+        raise SettingError(f"{args.out} holds no measurements of these pictures and settings; leave out --bars once.")
+    step0 = measure_step0(base, contents, args.out / "step0.json")
     summaries = summarize(rows)
     speed = {}
     if args.benchmark:

@@ -29,13 +29,15 @@ import torch
 from tqdm import tqdm
 
 from metastyle_hub.adaptation import AdaptationConfig, adapt_parameters
-from metastyle_hub.data import ImagePool, center_crops, open_pool
+from metastyle_hub.artifacts import ArtifactError, read_artifact
+from metastyle_hub.bilevel import MetaTrainingConfig
+from metastyle_hub.data import ImagePool, center_crops, next_readable, open_pool
 from metastyle_hub.devices import training_dtype
 from metastyle_hub.errors import MetaStyleError
 from metastyle_hub.features import feature_names, load_features
 from metastyle_hub.images import save_image
 from metastyle_hub.loss import LossWeights
-from metastyle_hub.meta_training import MetaStep, MetaTrainer, MetaTrainingConfig
+from metastyle_hub.meta_training import MetaStep, MetaTrainer
 from metastyle_hub.model import MetaStyle
 from metastyle_hub.network import NetworkConfig, transform
 from metastyle_hub.rolling_training import RollingConfig, RollingTrainer
@@ -44,7 +46,7 @@ from metastyle_hub.sheets import contact_sheet
 
 
 class Sample:
-    """A slice of a pool, for previews."""
+    """A slice of a pool, for previews. As in training, another picture stands in for one that cannot be read."""
 
     def __init__(self, pool: ImagePool, count: int) -> None:
         self.pool, self.indices = pool, [round(i * (len(pool) - 1) / max(1, count - 1)) for i in range(count)]
@@ -53,7 +55,7 @@ class Sample:
         return len(self.indices)
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        return self.pool[self.indices[index]]
+        return next_readable(self.pool, self.indices[index])
 
 
 def preview(trainer: MetaTrainer, path: Path, steps: int = 20) -> None:
@@ -81,19 +83,34 @@ def time_is_up(trainer: MetaTrainer, started: float, seconds: float) -> bool:
     return bool(broadcast(torch.tensor(time.monotonic() - started > seconds, device=trainer.device).int()))
 
 
-def facts(trainer: MetaTrainer, step: MetaStep) -> dict[str, Any]:
-    """How a base was made, for its config.json and its card."""
+def facts(trainer: MetaTrainer, last: MetaStep | None) -> dict[str, Any]:
+    """How a base was made, for its config.json and its card. Without a last step its loss is left out."""
     settings = trainer.config.to_dict()
     return {
         "method": "rolling trajectories" if isinstance(trainer, RollingTrainer) else "second order, T inner steps",
-        "outer_steps": step.index,
+        "outer_steps": trainer.step,
         "processes": trainer.accelerator.num_processes,
         "photographs": len(trainer.contents),
         "artworks": len(trainer.styles),
         "arithmetic": str(trainer.loss.features.dtype).removeprefix("torch."),
-        "last_loss": round(step.valid, 4),
+        **({"last_loss": round(last.valid, 4)} if last else {}),
         **{key: value for key, value in settings.items() if key != "network"},
     }
+
+
+def write_base(trainer: MetaTrainer, last: MetaStep | None, folder: Path) -> None:
+    """The averaged theta as an artefact."""
+    described = {"features": trainer.loss.features.name, "training": facts(trainer, last)}
+    MetaStyle.from_parameters(trainer.average, trainer.config.network, **described).save_pretrained(folder)
+
+
+def has_base(folder: Path, step: int) -> bool:
+    """Whether the folder holds a whole base as it was after that many steps: a killed run may have left an older."""
+    try:
+        training = read_artifact(folder).config.training or {}
+    except ArtifactError:
+        return False
+    return training.get("outer_steps") == step
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -136,12 +153,12 @@ def train(args: argparse.Namespace) -> None:
     features = load_features(args.features, file=args.features_file, dtype=dtype)
     trainer = trainer_class(
         config, features, open_pool(args.photos), open_pool(args.artworks),
-        init=start.parameters if start else None,
-        checkpoint=args.out / "checkpoint.pt", checkpoint_every=args.checkpoint_every,
+        init=start, checkpoint=args.out / "checkpoint.pt", checkpoint_every=args.checkpoint_every,
     )  # fmt: skip
     main_process = trainer.accelerator.is_main_process
     args.out.mkdir(parents=True, exist_ok=True)
     started, means = time.monotonic(), dict[str, float]()
+    step: MetaStep | None = None
     bar = tqdm(total=config.steps, initial=trainer.step, unit="step", disable=not main_process)
     with bar, (args.out / "log.jsonl").open("a") as log:
         for step in trainer.run():
@@ -155,13 +172,13 @@ def train(args: argparse.Namespace) -> None:
                 log.write(json.dumps({"step": step.index, "seconds": time.monotonic() - started, **means}) + "\n")
                 log.flush()
             if main_process and (step.index % args.sheet_every == 0 or step.index == config.steps):
+                write_base(trainer, step, args.out / "base")
                 preview(trainer, args.out / f"sheet_{step.index:06d}.png")
-                described = {"features": args.features, "training": facts(trainer, step)}
-                made = MetaStyle.from_parameters(trainer.average, config.network, **described)
-                made.save_pretrained(args.out / "base")
             if args.stop_after and time_is_up(trainer, started, args.stop_after):
                 break
     trainer.save()
+    if main_process and not has_base(args.out / "base", trainer.step):
+        write_base(trainer, step, args.out / "base")
 
 
 if __name__ == "__main__":

@@ -19,8 +19,10 @@ import numpy as np
 import tiny
 import torch
 
+from metastyle_hub.bilevel import MetaTrainingConfig
 from metastyle_hub.data import TensorPool
-from metastyle_hub.meta_training import MetaTrainer, MetaTrainingConfig
+from metastyle_hub.features import FeatureNetwork
+from metastyle_hub.meta_training import MetaTrainer
 
 CONFIG = MetaTrainingConfig(
     steps=24, inner_steps=2, styles=1, train_contents=1, valid_contents=1, size=16, rise_steps=4, identity_steps=3,
@@ -28,10 +30,13 @@ CONFIG = MetaTrainingConfig(
 )  # fmt: skip
 
 
-def trainer(checkpoint: Path, config: MetaTrainingConfig = CONFIG) -> MetaTrainer:
+def trainer(
+    checkpoint: Path, config: MetaTrainingConfig = CONFIG, features: FeatureNetwork | None = None
+) -> MetaTrainer:
     photos = TensorPool([tiny.tensor(tiny.photo(seed=i))[0] for i in range(5)])
     paintings = TensorPool([tiny.tensor(tiny.painting(seed=i))[0] for i in range(4)])
-    return MetaTrainer(config, tiny.features(), photos, paintings, checkpoint=checkpoint, checkpoint_every=2)
+    features = features or tiny.features()
+    return MetaTrainer(config, features, photos, paintings, checkpoint=checkpoint, checkpoint_every=2)
 
 
 def fork_run(checkpoint: Path, until: int = CONFIG.steps) -> tuple[int, int]:

@@ -133,6 +133,18 @@ def test_a_caller_who_turned_gradients_off_gets_the_same_style(context):
     inside.parameters["out.bias"].requires_grad_()  # an inference tensor would refuse for ever
 
 
+@pytest.mark.parametrize("inside", [(0, 1), (2, 3), (1, 3)])
+def test_steps_may_be_taken_inside_and_outside_of_inference_mode(inside):
+    base = MetaStyle.from_parameters(tiny.parameters(), tiny.NETWORK)
+    settings = {"steps": 4, "size": 64, "style_size": 32, "precision": "float32", "parameters": "all"}
+    usual = base.adapt(tiny.painting(), **settings)
+    steps = base.adapt_iter(tiny.painting(), **settings)
+    for index in range(settings["steps"] + 1):
+        with torch.inference_mode(index in inside):
+            step = next(steps)
+    assert step.index == 4 and step.style_model.fingerprint == usual.fingerprint
+
+
 def test_stopped_early_it_leaves_a_usable_style():
     contents = TensorPool([tiny.tensor(tiny.photo())[0]])
     loss = PerceptualLoss(tiny.features(), CONFIG.weights)

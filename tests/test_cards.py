@@ -114,6 +114,12 @@ def test_metadata_of_others_is_kept_and_ours_brought_up_to_date():
     assert [t for t in metadata(again)["tags"] if t.startswith("metastyle-base")] == ["metastyle-base-efefefefefef"]
 
 
+@pytest.mark.parametrize("tags", ["2024", "night", "[night]", "null", "{a: b}"])
+def test_tags_that_are_no_list_are_no_obstacle(tags):
+    merged = metadata(merge_cards(f"---\ntags: {tags}\n---\nMine.\n".encode(), make_card(STYLE, PRINT).encode()))
+    assert "metastyle-style" in merged["tags"] and all(isinstance(tag, str) for tag in merged["tags"])
+
+
 @pytest.mark.parametrize(
     "text", ["Mine, without metadata.\n", "", "---\n---\nMine.\n", "\ufeff---\nlicense: mit\n---\nMine"]
 )
@@ -129,6 +135,8 @@ def test_cards_without_much_metadata(text):
         (b"---\ntags: [a\n---\n", "is not YAML"),
         (b"---\n- a\n---\n", "is no list of keys"),
         (b"\xff\xfe", "is not UTF-8"),
+        (b"---\ndate: 2024-02-30\n---\n", "is not YAML"),
+        (b"---\na: " + b"[" * 5000 + b"\n---\n", "is not YAML"),
         (b"---\na: !!python/object/apply:os.system [ls]\n---\n", "is not YAML"),
     ],
 )

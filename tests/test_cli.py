@@ -113,6 +113,31 @@ def test_adapt_learns_on_own_photos_and_with_other_weights(home):
     assert b.config.adaptation["weights"]["style_weight"] == 3
 
 
+@pytest.mark.parametrize(
+    "card",
+    [b"---\ntitle: Notes: monday\n---\n", b"caf\xe9\n", b"---\nMy notes\n---\n", b"---\ndate: 2024-02-30\n---\n"],
+)
+def test_a_readme_that_is_no_card_costs_nobody_the_style(home, caplog, card):
+    Path("new").mkdir()
+    Path("new/README.md").write_bytes(card)
+    assert run("adapt", "painting0.png", "-o", "new", "--base", "base", *QUICK) == 0
+    assert Path("new/README.md").read_bytes() == card and "that file stays as it was" in caplog.text
+    assert MetaStyle.from_pretrained("new").config.steps == 2
+
+
+def test_a_folder_that_a_style_cannot_go_to_is_refused_before_anything_is_learned(home, capsys):
+    for name, content in (("config.json", '{"model_type": "bert"}'), ("model.safetensors/x", ""), ("README.md/x", "")):
+        Path("mine", name).parent.mkdir(parents=True)
+        Path("mine", name).write_text(content)
+        before = {p: p.is_file() and p.read_bytes() for p in Path("mine").rglob("*")}
+        assert run("adapt", "painting0.png", "-o", "mine", "--base", "base", *QUICK) == 2
+        said = capsys.readouterr().err
+        assert name.partition("/")[0] in said and "choose another folder" in said and "Traceback" not in said
+        assert "step" not in said, "no bar has begun"
+        assert {p: p.is_file() and p.read_bytes() for p in Path("mine").rglob("*")} == before
+        shutil.rmtree("mine")
+
+
 # --- stylize
 
 
@@ -177,6 +202,26 @@ def test_a_pattern_takes_no_folders_along(home):
     assert sorted(p.name for p in Path("results").iterdir()) == ["photo_starry.png", "photo_wave.png"]
 
 
+def test_two_stars_in_a_pattern(home):
+    Path("ph/deep").mkdir(parents=True)
+    for name in ("ph/a.png", "ph/deep/b.png"):
+        tiny.image(tiny.photo(40, 60)).save(name)
+    assert run("stylize", "ph/**.png", "-s", "starry", "-o", "here") == 0
+    assert [p.name for p in Path("here").iterdir()] == ["a_starry.png"]
+    assert run("stylize", "ph/**/*.png", "-s", "starry", "-o", "below") == 0
+    assert sorted(p.name for p in Path("below").iterdir()) == ["a_starry.png", "b_starry.png"]
+
+
+def test_a_photo_that_is_named_twice_is_painted_once(home):
+    Path("ph").mkdir()
+    for name in ("b", "a"):
+        tiny.image(tiny.photo(40, 60)).save(f"ph/{name}.png")
+    names = ["ph/b.png", "ph", "ph/*.png", str(home / "ph" / "a.png"), "./ph/a.png"]
+    assert run("stylize", *names, "-s", "starry", "-o", "out") == 0
+    assert sorted(p.name for p in Path("out").iterdir()) == ["a_starry.png", "b_starry.png"]
+    assert run("stylize", "photo.png", "photo.png", "-s", "starry", "-o", "one.png") == 0
+
+
 def test_an_existing_folder_is_one_whatever_its_name(home):
     Path("trip.2024").mkdir()
     assert run("stylize", "photo.png", "painting0.png", "-s", "starry", "-o", "trip.2024") == 0
@@ -222,6 +267,14 @@ def test_a_strip_shows_every_style(home):
     assert run("interpolate", *["starry", "wave"] * 3, "--content", "photo.png", "-o", "long.png") == 0
     assert run("interpolate", "starry", "wave", "--content", "photo.png", "-o", "short.png") == 0
     assert Image.open("long.png").width > 1.4 * Image.open("short.png").width  # 11 pictures and 7
+
+
+@pytest.mark.parametrize("size", [(2000, 1), (1, 2000)])
+def test_a_strip_on_a_photo_as_thin_as_a_line(home, size):
+    Image.new("RGB", size, "red").save("thin.png")
+    arguments = ["starry", "wave", "--content", "thin.png", "-o", "strip.png", "--frames", "2"]
+    assert run("interpolate", *arguments) == 0
+    assert Image.open("strip.png").size > (512, 1)
 
 
 # --- info

@@ -18,6 +18,7 @@ from metastyle_hub.fidelity import fidelity, psnr
 from metastyle_hub.gatys import GatysConfig
 from metastyle_hub.images import save_image
 from metastyle_hub.loss import LossWeights, PerceptualLoss
+from metastyle_hub.model import MetaStyle
 from metastyle_hub.network import ImageTransformationNetwork
 
 ADAPTATION = AdaptationConfig(steps=3, size=64, batch=1)
@@ -157,6 +158,18 @@ def test_the_sheet_shows_the_pictures_that_were_judged(evaluation: Evaluation) -
     assert psnr(columns[2][None], evaluation.contents[1][None]) > 40  # Gatys at 0 iterations is the photo
     hole = columns[3].flatten(1)
     assert torch.equal(hole.amin(1), hole.amax(1))  # the base has not been measured: a hole
+
+
+def test_a_converted_base_is_judged_by_the_pictures_that_it_makes(evaluation: Evaluation) -> None:
+    base = MetaStyle.from_parameters(evaluation.theta, tiny.NETWORK, output="clamp")
+    as_sigmoid = measure(evaluation, BASE)
+    rows = measure(replace(evaluation, output="clamp"), BASE)
+    assert {r.total for r in rows}.isdisjoint(r.total for r in as_sigmoid)  # nor are these taken for those
+    judge = evaluation.judge
+    for r in (r for r in rows if r.step == 0):
+        photo, style = evaluation.contents[[r.content]], evaluation.styles[[r.style]]
+        total = judge(base.stylize(photo), judge.targets(photo, judge.style_grams(style)))[0]
+        assert r.total == pytest.approx(float(total), rel=1e-4)
 
 
 def test_both_judges_look_at_the_same_taps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -262,6 +262,23 @@ def test_pictures_go_along_only_on_request(hub, base):
     assert found.preview == f"{hub.url}/me/starry/resolve/{hub.repos['me/starry'].refs['main']}/preview.jpg"
 
 
+def test_pictures_of_another_style_go_with_it(hub, base, tmp_path):
+    shared, style = published(hub, base)
+    repo = hub.repos["me/starry"]
+    style.push_to_hub("me/starry", style_image=tiny.painting(), preview=tiny.image(tiny.photo()))
+    assert main(["pull", "me/starry", "-o", str(tmp_path / "pulled")]) == 0
+    style.push_to_hub("me/starry", license="mit")  # the same style: its pictures are still its own
+    assert {"preview.jpg", "style.jpg"} < repo.files().keys()
+    repo.commit({**repo.files(), "notes.txt": b"mine"})
+    make_style(shared, 2).push_to_hub("me/starry", preview=tiny.image(tiny.photo()))
+    assert "preview.jpg" in repo.files() and "style.jpg" not in repo.files()
+    style.push_to_hub("me/starry")
+    assert "preview.jpg" not in repo.files() and repo.files()["notes.txt"] == b"mine"
+    make_style(shared, 3).push_to_hub("me/starry")
+    assert main(["pull", "me/starry", "-o", str(tmp_path / "pulled"), "--force"]) == 0
+    assert {p.name for p in (tmp_path / "pulled").iterdir()} == {"README.md", "config.json", "model.safetensors"}
+
+
 def test_a_push_that_meets_another_one_is_a_conflict_not_a_loss(hub, base):
     published(hub, base)
     repo = hub.repos["me/base"]

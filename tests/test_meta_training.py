@@ -14,8 +14,12 @@ import tiny
 import torch
 from torch import Tensor
 
+from metastyle_hub.bilevel import MetaBatch, MetaTrainingConfig, inner_loop, meta_loss
+from metastyle_hub.data import TensorPool
+from metastyle_hub.errors import SettingError
 from metastyle_hub.loss import LossWeights, PerceptualLoss, Targets
-from metastyle_hub.meta_training import MetaBatch, MetaTrainer, MetaTrainingConfig, inner_loop, meta_loss
+from metastyle_hub.meta_training import MetaTrainer
+from metastyle_hub.model import MetaStyle
 from metastyle_hub.network import (
     ImageTransformationNetwork,
     NetworkConfig,
@@ -386,6 +390,40 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path, setting, value, said):
     sentence = str(caught.value)
     assert "another run" in sentence and said in sentence and "\n" not in sentence
     assert sum(sentence.count(f"{f} (") for f in MetaTrainingConfig.__dataclass_fields__) == 1, "and nothing else"
+
+
+@pytest.mark.parametrize(
+    ("features", "said"),
+    [
+        (lambda: tiny.features(seed=1), "in float32 -> tiny "),
+        (lambda: tiny.features(dtype=torch.bfloat16), "in bfloat16) changed"),
+    ],
+)
+def test_a_run_does_not_go_on_with_other_features_or_in_another_dtype(tmp_path, features, said):
+    list(trainer(tmp_path, steps=1).run())
+    with pytest.raises(SettingError) as caught:
+        killed_run.trainer(tmp_path / "checkpoint.pt", replace(killed_run.CONFIG, steps=2), features())
+    sentence = str(caught.value)
+    assert sentence.startswith("The checkpoint is of another run: features (tiny ") and said in sentence
+    assert "," not in sentence, "and nothing else"
+
+
+def test_a_checkpoint_that_does_not_say_of_which_run_it_is_is_refused_in_one_sentence(tmp_path):
+    list(trainer(tmp_path, steps=1).run())
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    state["config"] = {"steps": 1, **state.pop("run")}  # as checkpoints were once written
+    torch.save(state, tmp_path / "checkpoint.pt")
+    with pytest.raises(SettingError, match=r"^The checkpoint does not say of which run it is.*; use another folder\.$"):
+        trainer(tmp_path, steps=1)
+
+
+def test_a_run_starts_from_the_base_that_it_is_given_unless_that_is_a_converted_one(tmp_path):
+    photos = TensorPool(list(tiny.photos(3)))
+    base, converted = (MetaStyle.from_parameters(tiny.parameters(), tiny.NETWORK, output=o) for o in (None, "clamp"))
+    run = MetaTrainer(killed_run.CONFIG, tiny.features(), photos, photos, init=base)
+    assert tiny.same({name: p.detach() for name, p in run.theta.items()}, dict(base.parameters))
+    with pytest.raises(SettingError, match="A converted base, whose output is clamped, cannot be trained further; "):
+        MetaTrainer(killed_run.CONFIG, tiny.features(), photos, photos, init=converted)
 
 
 def test_sizes_that_the_network_cannot_take_are_refused():

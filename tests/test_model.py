@@ -16,13 +16,13 @@ from PIL import Image
 from metastyle_hub import AdaptationConfig, LossWeights, MetaStyle, MetaStyleError, interpolate
 from metastyle_hub.artifacts import ArtifactError, BaseReference
 from metastyle_hub.devices import DeviceError, training_dtype
-from metastyle_hub.errors import ImageError
+from metastyle_hub.errors import ImageError, SettingError
 from metastyle_hub.examples import example_photos
 from metastyle_hub.features import FeaturesError
 from metastyle_hub.fidelity import psnr
 from metastyle_hub.images import keep_colors, load_image, resize_short_side, to_tensor
 from metastyle_hub.interpolation import InterpolationError
-from metastyle_hub.network import is_norm_parameter
+from metastyle_hub.network import NetworkConfig, is_norm_parameter
 
 QUICK = AdaptationConfig(
     steps=2,
@@ -310,6 +310,47 @@ def test_the_base_in_the_package_loads_and_keeps_pictures_nearly_as_they_are():
     assert sum(levels) / len(levels) > 20  # dB
 
 
+def test_pictures_of_another_style_do_not_stay_beside_this_one(base, style, norm_style, tmp_path):
+    pictures = {"preview": tiny.photo(), "style_image": tiny.painting()}
+    style.save_pretrained(tmp_path, **pictures, extra={"notes.txt": b"mine"})
+    style.save_pretrained(tmp_path)  # the same style: its pictures are still its own
+    assert (tmp_path / "preview.jpg").is_file() and (tmp_path / "style.jpg").is_file()
+    norm_style.save_pretrained(tmp_path, preview=tiny.photo())
+    assert (tmp_path / "preview.jpg").is_file() and not (tmp_path / "style.jpg").exists()
+    style.save_pretrained(tmp_path)
+    assert not (tmp_path / "preview.jpg").exists() and "preview.jpg" not in (tmp_path / "README.md").read_text()
+    assert (tmp_path / "notes.txt").read_bytes() == b"mine"
+
+
+def test_pictures_beside_no_style_are_nobody_s_to_take_away(style, tmp_path):
+    (tmp_path / "preview.jpg").write_bytes(b"mine")
+    style.save_pretrained(tmp_path)
+    assert (tmp_path / "preview.jpg").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("name", ["sub/x.txt", "../x", "..", "", ".", "sub\\x.txt", "a\0b", "taken", "x" * 300])
+def test_further_files_that_cannot_go_into_the_folder_leave_it_as_it_was(style, norm_style, name, tmp_path):
+    folder = style.save_pretrained(tmp_path / "style")
+    (folder / "taken").mkdir()
+    before = {p: p.is_file() and p.read_bytes() for p in tmp_path.rglob("*")}
+    with pytest.raises(ArtifactError) as caught:
+        norm_style.save_pretrained(folder, extra={name: b"1"})
+    assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
+    assert {p: p.is_file() and p.read_bytes() for p in tmp_path.rglob("*")} == before
+
+
+@pytest.mark.parametrize("text", ['{"model_type": "bert"}', "[]", "not json", ""])
+def test_another_library_s_folder_is_not_overwritten(style, text, tmp_path):
+    (tmp_path / "config.json").write_text(text)
+    (tmp_path / "model.safetensors").write_bytes(b"theirs")
+    with pytest.raises(ArtifactError, match="is not overwritten; choose another folder, or move it away"):
+        style.save_pretrained(tmp_path)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {
+        "config.json": text.encode(),
+        "model.safetensors": b"theirs",
+    }
+
+
 # --- mixing
 
 
@@ -341,6 +382,15 @@ def test_a_mix_knows_the_place_of_its_base_and_the_features_if_one_of_its_styles
     for styles in ([base, shared], [shared, base]):  # the base was made here and knows no place
         mix = interpolate(styles, [0.5, 0.5])
         assert mix.config.base_model == known.base_model and mix.config.features == "vgg16"
+
+
+def test_the_name_of_a_mix_of_mixes_does_not_grow_without_end(style, norm_style):
+    mix = interpolate([style, norm_style], [0.5, 0.5])
+    assert mix.name == "50% style + 50% style"
+    for _ in range(22):
+        mix = interpolate([mix, interpolate([mix, style], [0.5, 0.5])], [0.5, 0.5])
+    assert len(mix.name) <= 80 and mix.name.startswith("50% 50% ") and mix.name.endswith("…")
+    assert len(mix.config.to_json()) < 5000
 
 
 def test_styles_of_different_bases_do_not_mix(style):
@@ -435,6 +485,47 @@ def test_from_parameters_takes_a_copy():
     for p in parameters.values():
         p.zero_()
     assert MetaStyle.from_parameters(base.parameters, tiny.NETWORK).fingerprint == fingerprint
+
+
+def test_from_parameters_refuses_what_is_not_of_the_network():
+    fits = tiny.parameters()
+    wrong = {
+        "lacks": ({}, None),  # the default network is a larger one
+        "has shape": (fits, NetworkConfig(width=6, residual_blocks=1)),
+        "tensors too many": ({**fits, "surplus": torch.ones(1)}, tiny.NETWORK),
+        "lacks 1 tensors, out.bias": ({k: p for k, p in fits.items() if k != "out.bias"}, tiny.NETWORK),
+        "no finite numbers": ({**fits, "out.bias": torch.tensor([0.0, torch.nan, 0.0])}, tiny.NETWORK),
+    }
+    for said, (parameters, architecture) in wrong.items():
+        with pytest.raises(ArtifactError, match=said) as caught:
+            MetaStyle.from_parameters(parameters, architecture)
+        assert "architecture=NetworkConfig(" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_parameters_of_another_precision_become_float32():
+    half = {name: p.bfloat16() for name, p in tiny.parameters().items()}
+    base = MetaStyle.from_parameters(half, tiny.NETWORK)
+    assert {p.dtype for p in base.parameters.values()} == {torch.float32}
+    assert base.stylize(tiny.photos(1)).dtype == torch.float32
+
+
+def test_the_settings_of_one_style_teach_another(base, style):
+    again = base.adapt(tiny.painting(), **style.config.adaptation)
+    assert again.fingerprint == style.fingerprint and again.config == style.config
+    assert AdaptationConfig(**style.config.adaptation) == QUICK
+    for wrong in (3, "strong", None, [1]):
+        with pytest.raises(
+            SettingError, match=r"^weights must be LossWeights\(\.\.\.\) or a dict of its settings, got"
+        ):
+            base.adapt(tiny.painting(), weights=wrong)
+    with pytest.raises(SettingError, match="style_weight must be a number"):
+        base.adapt(tiny.painting(), weights={"style_weight": -1})
+
+
+def test_a_dtype_alone_leaves_the_style_where_it_is(style):
+    half = style.to(dtype=torch.bfloat16)
+    assert half.dtype == torch.bfloat16 and half.device == style.device and half is style.to(torch.bfloat16)
+    assert style.to(dtype="float32") is style and style.to() is style
 
 
 def test_weights_of_the_loss_count(base, style):

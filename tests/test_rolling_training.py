@@ -6,12 +6,15 @@ import itertools
 from dataclasses import replace
 from pathlib import Path
 
+import killed_run
 import pytest
 import tiny
 import torch
 
+from metastyle_hub.bilevel import MetaTrainingConfig
 from metastyle_hub.data import TensorPool
-from metastyle_hub.network import is_norm_parameter
+from metastyle_hub.errors import SettingError
+from metastyle_hub.network import is_norm_parameter, transform
 from metastyle_hub.rolling_training import RollingConfig, RollingTrainer
 
 CONFIG = RollingConfig(
@@ -87,6 +90,38 @@ def test_a_resumed_run_is_the_run_that_was_never_stopped(tmp_path: Path) -> None
     for kind, values in whole._slots.items():
         for name in values:
             assert torch.equal(values[name], resumed._slots[kind][name])
+
+
+def test_a_rolling_run_does_not_go_on_as_a_bilevel_one_nor_the_other_way_round(tmp_path: Path) -> None:
+    rolling, bilevel = tmp_path / "rolling.pt", tmp_path / "bilevel.pt"
+    list(trainer(replace(CONFIG, steps=1), rolling).run())
+    values = {name: value for name, value in CONFIG.to_dict().items() if name in MetaTrainingConfig.__annotations__}
+    plain = replace(MetaTrainingConfig.from_dict(values), steps=1)
+    list(killed_run.trainer(bilevel, plain).run())
+    with pytest.raises(SettingError) as caught:
+        killed_run.trainer(rolling, plain)
+    assert str(caught.value) == (
+        "The checkpoint is of another run: trainer (RollingTrainer -> MetaTrainer) changed; "
+        "use another folder or the same settings."
+    )
+    with pytest.raises(SettingError, match=r"trainer \(MetaTrainer -> RollingTrainer\) changed;"):
+        trainer(CONFIG, bilevel)
+
+
+def test_the_outer_loss_is_that_of_the_slots_plus_what_holds_theta() -> None:
+    # a limit this low makes the penalty on logits count
+    config = replace(CONFIG, identity_weight=2.0, identity_content_weight=0.0, logit_weight=4.0, logit_limit=0.1)
+    first, second = (trainer(replace(config, identity_content_weight=weight)) for weight in (0.0, 0.5))
+    step, stricter = first.take_step(first.batches(0)), second.take_step(second.batches(0))
+    assert min(step.identity, step.logits) > 1e-3
+    assert step.outer == pytest.approx(step.valid + 2 * step.identity + 4 * step.logits, rel=1e-5)
+    photo = first.batches(0).contents[-1:]
+    theta = trainer(config)  # before its step
+    with torch.no_grad():
+        grams = theta.loss.style_grams(photo)
+        image = transform(theta.network, theta.theta, photo)
+        kept = float(theta.loss(image, theta.loss.targets(photo, grams))[1])
+    assert stricter.outer - step.outer == pytest.approx(0.5 * kept, rel=1e-3)
 
 
 def test_slots_that_cannot_take_turns_are_refused() -> None:

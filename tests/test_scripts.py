@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
+import shutil
 import socket
 import subprocess
 from collections.abc import Callable
@@ -17,9 +18,10 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from metastyle_hub.bilevel import MetaTrainingConfig
 from metastyle_hub.features import SPECS, FeatureNetwork
+from metastyle_hub.fidelity import psnr
 from metastyle_hub.images import save_image
-from metastyle_hub.meta_training import MetaTrainingConfig
 from metastyle_hub.model import MetaStyle
 from metastyle_hub.rolling_training import RollingConfig
 
@@ -82,6 +84,47 @@ def test_evaluate_refuses_what_it_does_not_know(
     with pytest.raises(SystemExit) as caught:
         main("evaluate")([*folders(house, tmp_path), "--methods", "magic"])
     assert caught.value.code == 2 and "unknown method 'magic'" in capsys.readouterr().err
+
+
+def test_step_0_is_that_of_the_photos_and_the_base_at_hand(tmp_path: Path) -> None:
+    measure = script("evaluate")["measure_step0"]
+    sigmoid, clamp = (MetaStyle.from_parameters(tiny.parameters(), tiny.NETWORK, output=o) for o in (None, "clamp"))
+    for base in (sigmoid, clamp):  # of the same parameters
+        for photos in (tiny.photos(3), tiny.photos(3, seed=5), tiny.photos(3, size=48)):  # as many, or larger
+            expected = psnr(base.stylize(photos), photos)
+            for _ in range(2):  # measured, and read back
+                found = measure(base, photos, tmp_path / "step0.json")
+                assert found.mean == pytest.approx(float(expected.mean()), abs=1e-3)
+                assert found.least == pytest.approx(float(expected.min()), abs=1e-3)
+
+
+def refusal(name: str, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """What a script says when it refuses."""
+    with pytest.raises(SystemExit) as caught:
+        main(name)(arguments)
+    assert caught.value.code == 2
+    return capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_crops_that_no_network_takes_are_refused(
+    house: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    judge = ["--judge", str(house / "judge.safetensors")]
+    said = "error: pixels must be a multiple of 4, 16 or more, got {}."
+    for pixels in ("46", "12"):
+        arguments = [*folders(house, tmp_path), *judge, "--pixels", pixels]
+        assert refusal("evaluate", arguments, capsys).endswith(said.format(pixels))
+    arguments = [*pictures(house), "--valid-photos", str(house / "photos"), "--valid-artworks", str(house / "artworks")]
+    arguments += ["--out", str(tmp_path / "ablations"), *judge, "--steps", "1", "--variant", "base:", "--pixels", "46"]
+    assert refusal("ablate", arguments, capsys).endswith(said.format(46))
+    assert not (tmp_path / "ablations").exists()  # before any training
+
+
+def test_bars_of_nothing_are_refused(house: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [*folders(house, tmp_path), "--judge", str(house / "judge.safetensors"), "--pixels", "32", "--bars"]
+    said = refusal("evaluate", arguments, capsys)
+    assert said.endswith(f"{tmp_path} holds no measurements of these pictures and settings; leave out --bars once.")
+    assert not list(tmp_path.iterdir())
 
 
 def test_look_pages_every_style_and_makes_each_once(house: Path, tmp_path: Path) -> None:
@@ -169,15 +212,61 @@ def test_a_log_is_json_and_a_broken_picture_does_not_end_a_run(
     arguments = ["--photos", str(house / "photos"), "--artworks", str(tmp_path / "artworks"), "--out", str(tmp_path)]
     arguments += ["--rolling", "--slots", "4", "--log-every", "1", "--sheet-every", "100"]
     arguments += [*TINY_NETWORK, *TINY_RUN, "--steps", "4"]  # every slot takes a style once
-    with pytest.raises(SystemExit) as stopped:  # the sheet at the end shows every picture, and so must be able to
-        main("meta_train")(arguments)
-    assert stopped.value.code == 2 and "art_1.png" in caplog.text
+    main("meta_train")(arguments)
+    assert "art_1.png" in caplog.text
+    assert (tmp_path / "sheet_000004.png").exists()  # it shows every picture, or one that stands in for it
+    assert MetaStyle.from_pretrained(tmp_path / "base").config.architecture == tiny.NETWORK
 
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is no JSON")
 
     lines = [json.loads(line, parse_constant=refuse) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3, 4] and "before" not in lines[0]
+
+
+def test_a_run_ends_with_its_base_however_it_was_stopped(
+    house: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [*pictures(house), "--out", str(tmp_path), *TINY_NETWORK, *TINY_RUN, "--sheet-every", "100"]
+    train, base = main("meta_train"), tmp_path / "base"
+
+    def steps() -> int:
+        training = MetaStyle.from_pretrained(base).config.training
+        assert training is not None
+        return int(training["outer_steps"])
+
+    train([*arguments, "--stop-after", "1e-9"])
+    assert steps() == 1
+    shutil.copytree(base, tmp_path / "older")
+    sheet = tmp_path / "sheet_000002.png"
+    sheet.mkdir()  # so that the last preview fails, as if killed there
+    assert "sheet_000002.png' cannot be written" in refusal("meta_train", arguments, capsys)
+    assert steps() == 2
+    written = MetaStyle.from_pretrained(base).fingerprint
+    sheet.rmdir()
+    shutil.rmtree(base)  # as if killed before
+    train(arguments)
+    assert MetaStyle.from_pretrained(base).fingerprint == written and steps() == 2
+    shutil.rmtree(base)
+    (tmp_path / "older").rename(base)  # the same, in a run that had written one on the way
+    train(arguments)
+    assert MetaStyle.from_pretrained(base).fingerprint == written and steps() == 2
+
+
+def test_a_run_goes_on_as_what_it_was_and_from_no_converted_base(
+    house: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [*pictures(house), "--out", str(tmp_path / "run"), *TINY_NETWORK, *TINY_RUN]
+    main("meta_train")([*arguments, "--rolling", "--slots", "1"])
+    before = (tmp_path / "run" / "checkpoint.pt").read_bytes()
+    said = refusal("meta_train", [*arguments, "--steps", "3"], capsys)
+    assert "trainer (RollingTrainer -> MetaTrainer) changed; use another folder or the same settings." in said
+    assert (tmp_path / "run" / "checkpoint.pt").read_bytes() == before
+    MetaStyle.from_parameters(tiny.parameters(), tiny.NETWORK, output="clamp").save_pretrained(tmp_path / "theirs")
+    converted = [*pictures(house), "--out", str(tmp_path / "b"), "--init", str(tmp_path / "theirs"), *TINY_RUN]
+    assert "A converted base, whose output is clamped, cannot be trained further" in refusal(
+        "meta_train", converted, capsys
+    )
 
 
 def test_processes_stop_together_and_rolling_refuses_to_be_several(house: Path, tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from metastyle_hub.adaptation import AdaptationConfig
+from metastyle_hub.bilevel import MetaTrainingConfig
 from metastyle_hub.errors import MetaStyleError
 from metastyle_hub.loss import LossWeights
-from metastyle_hub.meta_training import MetaTrainingConfig
 from metastyle_hub.network import NetworkConfig
 from metastyle_hub.settings import Settings, add_arguments, from_arguments, setting
 
@@ -143,3 +143,16 @@ def test_unknown_keys_warn_also_inside(caplog):
         made = Brush.from_dict({"hairs": 5, "colour": "red", "weights": {"style_weight": 2, "shine": 1}})
     assert made == Brush(5, weights=LossWeights(style_weight=2))
     assert "'colour'" in caplog.text and "'shine'" in caplog.text
+
+
+def test_settings_within_settings_may_be_a_dict():
+    made = Brush(weights={"style_weight": 2})
+    assert made == Brush(weights=LossWeights(style_weight=2)) == Brush(**made.to_dict())
+    assert AdaptationConfig(**AdaptationConfig(steps=3).to_dict()) == AdaptationConfig(steps=3)
+    for wrong in (3, None, "strong", NetworkConfig()):
+        with pytest.raises(
+            MetaStyleError, match=r"^weights must be LossWeights\(\.\.\.\) or a dict of its settings, got "
+        ):
+            Brush(weights=wrong)
+        with pytest.raises(MetaStyleError, match=r"^weights must be LossWeights"):
+            Brush.from_dict({"weights": wrong})

@@ -60,3 +60,30 @@ def test_captions_have_ink_and_room():
     ink = (np.asarray(labelled).astype(int).sum(-1) < 300) & (np.asarray(labelled)[..., 0] < 120)
     top, left = labelled.height - plain.height, labelled.width - plain.width
     assert ink[: top + 8].any() and ink[top + 8 :, :left].any()
+
+
+@pytest.mark.parametrize("size", [(2000, 1), (1, 2000)])
+def test_a_picture_as_thin_as_a_line_is_shown_as_one(size):
+    sheet = contact_sheet([[flat(COLORS[0], size), flat(COLORS[1])]], tile=64)
+    inside = np.abs(np.asarray(sheet).astype(int) - COLORS[0]).max(-1) < 40
+    assert inside.sum() == 64 and min(inside.any(0).sum(), inside.any(1).sum()) == 1
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_what_is_transparent_shows_the_paper(mode):
+    picture = flat(COLORS[0]).convert("RGBA")
+    picture.putalpha(0)
+    picture.paste((0, 0, 0, 255), (0, 0, 64, 32))
+    sheet = contact_sheet([[picture.convert(mode)]], tile=64)
+    paper = sheet.getpixel((1, 1))
+    assert sheet.getpixel((8 + 32, 8 + 50)) == paper and sheet.getpixel((8 + 32, 8 + 10)) == (0, 0, 0)
+
+
+def test_captions_do_not_run_into_each_other():
+    long = " / ".join(["20%"] * 5)
+    sheet = np.asarray(contact_sheet([[flat(COLORS[0])] * 3], [long, "", long], tile=64)).astype(int)
+    ink = (sheet.sum(-1) < 500)[:20]  # above the pictures
+    assert ink[:, 8:72].any() and ink[:, 152:216].any()
+    assert not ink[:, 76:148].any(), "the second column has none"
+    short = contact_sheet([[flat(COLORS[0])]], ["photo"], tile=64)
+    assert short.tobytes() != contact_sheet([[flat(COLORS[0])]], ["phot…"], tile=64).tobytes()
