@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 import tiny
 import torch
 
-from metastyle_hub.contents import content_pool, dead_leaves
+from metastyle_hub.contents import content_pool
 from metastyle_hub.data import CropConfig, FolderPool, TensorPool, random_crops
 from metastyle_hub.errors import ImageError
 from metastyle_hub.images import to_tensor
@@ -24,29 +22,9 @@ def share_of_red(pool, draws: int = 400) -> float:
     return float((crops - pure).abs().amax((1, 2, 3)).lt(0.01).float().mean())
 
 
-def test_dead_leaves_are_pictures_that_depend_on_the_generator_alone():
-    first, again, other = (dead_leaves(64, np.random.default_rng(seed)) for seed in (0, 0, 1))
-    assert first.shape == (3, 64, 64) and first.dtype == torch.float32
-    assert float(first.min()) >= 0 and float(first.max()) <= 1 and float(first.std()) > 0.05
-    assert torch.equal(first, again) and not torch.equal(first, other)
-
-
-def test_dead_leaves_have_the_scale_statistics_of_photographs():
-    # the spectrum of natural pictures falls like 1/f^2 in power: a slope of -2, give or take a half or so
-    slopes = []
-    for seed in range(4):
-        grey = dead_leaves(128, np.random.default_rng(seed)).mean(0).numpy()
-        power = np.abs(np.fft.fft2(grey - grey.mean())) ** 2
-        radius = np.hypot(*np.meshgrid(np.fft.fftfreq(128), np.fft.fftfreq(128)))
-        edges = np.geomspace(0.02, 0.2, 8)
-        means = [power[(radius >= a) & (radius < b)].mean() for a, b in itertools.pairwise(edges)]
-        slopes.append(np.polyfit(np.log(np.sqrt(edges[:-1] * edges[1:])), np.log(means), 1)[0])
-    assert -3.2 < np.mean(slopes) < -1.5
-
-
 def test_without_contents_the_built_in_ones_serve():
     pool = content_pool()
-    assert len(pool) >= 12
+    assert len(pool) >= 6
     assert all(p.shape[0] == 3 and min(p.shape[1:]) >= 256 for p in (pool[i] for i in range(len(pool))))
     assert share_of_red(pool, 50) == 0
 
