@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from metastyle_hub.data import CropConfig, ImagePool, random_crops
-from metastyle_hub.errors import MetaStyleError, SettingError
+from metastyle_hub.errors import MetaStyleError
 from metastyle_hub.loss import LossWeights, PerceptualLoss
 from metastyle_hub.network import Parameters, norm_parameters, transform
 from metastyle_hub.settings import Settings, setting
@@ -40,7 +40,7 @@ class AdaptationConfig(Settings):
     learning_rate: float = setting(1e-3, "of Adam on convolutions; source: the paper", low=0, high=1)
     norm_learning_rate: float = setting(3e-2, "of Adam on scales and shifts; source: docs/decisions.md", low=0, high=1)
     final_rate: float = setting(0.1, "the last step's share of the rates, which fall along a cosine", low=0, high=1)
-    size: int = setting(256, "pixels a side of the content crops, a multiple of 4", low=64, high=1024)
+    size: int = setting(256, "pixels a side of the content crops, a multiple of 4", low=64, high=1024, multiple=4)
     style_size: int = setting(
         256, "pixels of the style picture's short side: smaller gives finer strokes", low=32, high=1024
     )
@@ -51,11 +51,6 @@ class AdaptationConfig(Settings):
     )
     seed: int = setting(0, "of the draw of contents", low=0)
     weights: LossWeights = field(default_factory=LossWeights)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.size % 4:
-            raise SettingError(f"size must be a multiple of 4, got {self.size}.")
 
     def rate(self, step: int) -> float:
         """The share of the learning rates at a step: half a cosine from 1 to `final_rate`."""

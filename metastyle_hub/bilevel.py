@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from metastyle_hub.errors import SettingError
 from metastyle_hub.loss import LossWeights, PerceptualLoss
 from metastyle_hub.network import NetworkConfig, Parameters, norm_parameters, transform_with_logits
 from metastyle_hub.settings import Settings, setting
@@ -39,7 +38,7 @@ class MetaTrainingConfig(Settings):
     styles: int = setting(4, "styles per outer step and process; source: the paper", low=1)
     train_contents: int = setting(4, "contents of the inner loop, per style; source: the paper", low=1)
     valid_contents: int = setting(4, "other contents for the outer loss, per style; source: the paper", low=1)
-    size: int = setting(256, "pixels a side of every crop, a multiple of 4; source: the paper", low=16)
+    size: int = setting(256, "pixels a side of every crop, a multiple of 4; source: the paper", low=16, multiple=4)
     optimizer: str = setting(
         "muon", "of the outer loop; Adam is the paper's and moves what Muon cannot", choices=("muon", "adam")
     )
@@ -58,11 +57,6 @@ class MetaTrainingConfig(Settings):
     seed: int = setting(0, "of the first theta and of every draw of data", low=0)
     weights: LossWeights = field(default_factory=LossWeights)
     network: NetworkConfig = field(default_factory=NetworkConfig)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.size % 4:
-            raise SettingError(f"size must be a multiple of 4, got {self.size}.")
 
     def outer_rate(self, step: int) -> float:
         """The outer learning rate's share of its peak at a step, 0 to 1."""

@@ -31,9 +31,11 @@ def setting(
     low: float | None = None,
     high: float | None = None,
     choices: tuple[Any, ...] | None = None,
+    multiple: int | None = None,
 ) -> Any:
     """A dataclass field with its meaning (unit, source of the default) and the values it may take."""
-    return dataclasses.field(default=default, metadata={"help": help, "low": low, "high": high, "choices": choices})
+    values = {"low": low, "high": high, "choices": choices, "multiple": multiple}
+    return dataclasses.field(default=default, metadata={"help": help, **values})
 
 
 class Settings:
@@ -60,6 +62,8 @@ class Settings:
                 kind = "a whole number" if isinstance(f.default, int) else "a number"
                 bounds = f">= {low:g}" if high is None else f"from {low if low is not None else '-inf'} to {high:g}"
                 raise SettingError(f"{f.name} must be {kind} {bounds}, got {value!r}.")
+            if (multiple := meta.get("multiple")) and value % multiple:
+                raise SettingError(f"{f.name} must be a multiple of {multiple}, got {value!r}.")
             # what follows counts and indexes with it, and JSON writes it: a 7.0 or numpy's 7 becomes 7
             object.__setattr__(self, f.name, int(value) if isinstance(f.default, int) else float(value))
 
