@@ -7,7 +7,8 @@
 The inner loop moves the instance-norm scales and shifts; the outer loop moves everything, and its gradient runs
 through the inner steps (second order). Ours beside the paper's: logarithms of the losses, so that every style
 counts by its relative improvement (without them a few styles rule, and inner steps diverge on dark ones); delta is
-learned, one per parameter tensor; two terms keep theta free of style and the output out of the sigmoid's flat ends.
+learned, one per parameter tensor; three terms keep theta free of style, the output out of the sigmoid's flat ends,
+and the trunk free of spikes.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from metastyle_hub.loss import LossWeights, PerceptualLoss
-from metastyle_hub.network import NetworkConfig, Parameters, norm_parameters, transform_with_logits
+from metastyle_hub.network import NetworkConfig, Parameters, Traced, norm_parameters, spike_penalty, transform_traced
 from metastyle_hub.settings import Settings, setting
 
-__all__ = ["MetaBatch", "MetaLosses", "MetaTrainingConfig", "inner_loop", "meta_loss", "restraint"]
+__all__ = ["MetaBatch", "MetaLosses", "MetaTrainingConfig", "Restraint", "inner_loop", "meta_loss", "restraint"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class MetaTrainingConfig(Settings):
     identity_content_weight: float = setting(0.3, "of content(c, M(c; theta)), the same in features", low=0)
     logit_weight: float = setting(1.0, "of mean relu(|z| - limit)^2: saturated pixels become blobs", low=0)
     logit_limit: float = setting(3.5, "logits up to here are free; sigmoid(3.5) = 0.97", low=0)
+    spike_weight: float = setting(5.0, "of spots where the trunk is far out, which become blobs", low=0)
+    spike_limit: float = setting(4.0, "standard deviations up to which the trunk is free", low=0)
     ema: float = setting(
         0.999, "decay of the running average of theta, which is what is exported", low=0, high=0.999999
     )
@@ -84,6 +87,7 @@ class MetaLosses:
     before: Tensor  # the same as `valid`, on the training contents at theta
     identity: Tensor  # |M(c; theta) - c|
     logits: Tensor  # the penalty on large logits
+    spikes: Tensor  # the penalty on spots where the trunk is far out
 
 
 def inner_loop(
@@ -96,25 +100,25 @@ def inner_loop(
     *,
     steps: int,
     second_order: bool = True,
-) -> tuple[Parameters, Tensor, Tensor, Tensor]:
+) -> tuple[Parameters, Tensor, Traced]:
     """T gradient steps on scales and shifts: w_t = w_{t-1} - rates * grad log loss(w_{t-1}). Equation 6.
 
     The logarithm is taken of every picture's loss by itself; their mean is what the step descends.
     Differentiable in `theta` and `rates`; with second_order=False the inner gradients count as constants.
 
     Returns:
-        w_T as a whole parameter dictionary, the log loss at theta, and the picture and logits that theta made.
+        w_T as a whole parameter dictionary, the log loss at theta, and the picture that theta made.
     """
     weights: Parameters = dict(theta)
     targets = loss.targets(contents, grams)
-    first: tuple[Tensor, Tensor, Tensor] | None = None
+    first: tuple[Tensor, Traced] | None = None
     for _ in range(steps):
         moving = norm_parameters(weights)
-        images, logits = transform_with_logits(network, weights, contents, loss.features.dtype)
+        made = transform_traced(network, weights, contents, loss.features.dtype)
         # the logarithm divides the gradient by the loss, which differs between styles by orders of magnitude
-        value = loss(images, targets)[0].log().mean()
+        value = loss(made.images, targets)[0].log().mean()
         if first is None:
-            first = value, images, logits
+            first = value, made
         # the pictures at theta serve the outer loss as well, so their graph stays also in first order
         gradients = torch.autograd.grad(value, list(moving.values()), create_graph=second_order, retain_graph=True)
         for (name, parameter), gradient in zip(moving.items(), gradients, strict=True):
@@ -123,24 +127,32 @@ def inner_loop(
     return weights, *first
 
 
+@dataclass(frozen=True)
+class Restraint:
+    """Our terms of the outer loss: their weighted sum, and each by itself."""
+
+    total: Tensor
+    identity: Tensor  # mean |M(c; theta) - c|
+    logits: Tensor  # mean relu(|z| - limit)^2
+    spikes: Tensor  # `spike_penalty`
+
+
 def restraint(
     images: Tensor,
     contents: Tensor,
     grams: tuple[Tensor, ...],
-    logits: Sequence[Tensor],
+    passes: Sequence[Traced],
     loss: PerceptualLoss,
     config: MetaTrainingConfig,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Our terms of the outer loss: theta's pictures of contents stay these contents, and all logits stay small.
-
-    Returns:
-        their weighted sum, and of its terms the identity and the penalty on logits.
-    """
+) -> Restraint:
+    """theta's `images` of contents stay these contents; in all passes logits stay small, and streams free of spikes."""
+    c = config
     identity = (images - contents).abs().mean()
     kept = loss(images, loss.targets(contents, grams))[1].mean()
-    penalty = torch.stack([(z.abs() - config.logit_limit).relu().square().mean() for z in logits]).mean()
-    held = config.identity_weight * identity + config.identity_content_weight * kept
-    return held + config.logit_weight * penalty, identity, penalty
+    logits = torch.stack([(each.logits.abs() - c.logit_limit).relu().square().mean() for each in passes]).mean()
+    spikes = torch.stack([spike_penalty(each.streams, c.spike_limit) for each in passes]).mean()
+    held = c.identity_weight * identity + c.identity_content_weight * kept
+    return Restraint(held + c.logit_weight * logits + c.spike_weight * spikes, identity, logits, spikes)
 
 
 def meta_loss(
@@ -153,21 +165,21 @@ def meta_loss(
     *,
     identity_only: bool = False,
 ) -> MetaLosses:
-    """The outer loss of one style (equation 5), and the two terms of ours: identity at theta, small logits."""
+    """The outer loss of one style (equation 5), and our terms: identity at theta, no large logits, no spikes."""
     grams = loss.style_grams(batch.style)
     contents = batch.train_contents
     dtype = loss.features.dtype
     if identity_only:
-        images, logits = transform_with_logits(network, theta, contents, dtype)
-        before = content = style = valid = images.new_zeros(())
-        adapted_logits = logits
+        made = adapted = transform_traced(network, theta, contents, dtype)
+        before = content = style = valid = made.images.new_zeros(())
     else:
-        weights, before, images, logits = inner_loop(
+        weights, before, made = inner_loop(
             network, theta, rates, contents, grams, loss,
             steps=config.inner_steps, second_order=config.second_order,
         )  # fmt: skip
-        adapted, adapted_logits = transform_with_logits(network, weights, batch.valid_contents, dtype)
-        terms = loss(adapted, loss.targets(batch.valid_contents, grams))
+        adapted = transform_traced(network, weights, batch.valid_contents, dtype)
+        terms = loss(adapted.images, loss.targets(batch.valid_contents, grams))
         valid, content, style = terms[0].log().mean(), terms[1].mean(), terms[2].mean()
-    held, identity, penalty = restraint(images, contents, grams, (logits, adapted_logits), loss, config)
-    return MetaLosses(valid + held, *(t.detach() for t in (valid, content, style, before, identity, penalty)))
+    held = restraint(made.images, contents, grams, (made, adapted), loss, config)
+    recorded = (valid, content, style, before, held.identity, held.logits, held.spikes)
+    return MetaLosses(valid + held.total, *(t.detach() for t in recorded))

@@ -40,6 +40,7 @@ class MetaStep:
     before: float
     identity: float
     logits: float
+    spikes: float
     gradient_norm: float
     rate: float  # mean inner rate delta
 

@@ -12,7 +12,7 @@ Everything above this module treats the network as a pure function of a paramete
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,11 +25,13 @@ __all__ = [
     "ImageTransformationNetwork",
     "NetworkConfig",
     "Parameters",
+    "Traced",
     "is_norm_parameter",
     "norm_parameters",
+    "spike_penalty",
     "to_picture",
     "transform",
-    "transform_with_logits",
+    "transform_traced",
 ]
 
 Parameters = dict[str, Tensor]
@@ -134,8 +136,13 @@ class ImageTransformationNetwork(nn.Module):
         if self.config.photo_channels and n >= 6:
             self._start_as_identity()
 
-    def forward(self, images: Tensor) -> Tensor:
-        x = self.trunk(self.down(images))  # (B, 128, H/4, W/4)
+    def forward(self, images: Tensor, streams: list[Tensor] | None = None) -> Tensor:
+        """The logits. `streams`, if given, takes up what every residual block returns, for `spike_penalty`."""
+        x = self.down(images)  # (B, 128, H/4, W/4)
+        for block in self.trunk:
+            x = block(x)
+            if streams is not None:
+                streams.append(x)
         carried = self.carried(images) if self.config.photo_channels else None
         x = self.up[0](self.upsample(x))  # (B, 64, H/2, W/2)
         x = self.up[1](self.upsample(x), carried)  # (B, 32, H, W)
@@ -147,7 +154,9 @@ class ImageTransformationNetwork(nn.Module):
 
     def carried(self, images: Tensor) -> Tensor:
         """What the last shifts scale: the photo's logits z, -z, and ones for the other channels: (B, 32, H, W)."""
-        z = torch.logit(images.clamp(0.02, 0.98))  # 0.02: eight-bit black and white would be infinite
+        # eight-bit black and white would be infinite; and few photos have much beyond 0.05, so that a style does what
+        # it likes with the rest of the line
+        z = torch.logit(images.clamp(0.05, 0.95))
         width = self.config.width
         ones = torch.ones_like(images[:, :1]).expand(-1, max(0, width - 6), -1, -1)
         return torch.cat([z, -z, ones], 1)[:, :width].contiguous(memory_format=torch.channels_last)
@@ -171,35 +180,65 @@ class ImageTransformationNetwork(nn.Module):
         return {name: p.detach().clone() for name, p in self.named_parameters()}
 
 
-def transform_with_logits(
+def transform(
     network: nn.Module, parameters: Mapping[str, Tensor], images: Tensor, dtype: torch.dtype = torch.float32
-) -> tuple[Tensor, Tensor]:
-    """The picture M(images; parameters) and the logits behind it, both (B, 3, H, W), never less than float32.
+) -> Tensor:
+    """The picture M(images; parameters): (B, 3, H, W) in [0, 1] -> (B, 3, H, W) in [0, 1], never less than float32.
 
     Args:
         parameters: norm scales and shifts may be (B, C) instead of (C,), one style for each picture.
-        images: (B, 3, H, W) in [0, 1], sides multiples of 4.
+        images: sides are multiples of 4.
         dtype: of the arithmetic. bfloat16 halves the time of training on most machines; pictures for people
             are made in float32. The sigmoid is always float32, where eight bits would band.
     """
+    return to_picture(network, _logits(network, parameters, images, dtype))
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A picture, and what training looks at on the way to it."""
+
+    images: Tensor  # (B, 3, H, W) in [0, 1]
+    logits: Tensor  # (B, 3, H, W)
+    streams: tuple[Tensor, ...]  # (B, 128, H/4, W/4) behind every residual block
+
+
+def transform_traced(
+    network: nn.Module, parameters: Mapping[str, Tensor], images: Tensor, dtype: torch.dtype = torch.float32
+) -> Traced:
+    """The same with what training looks at."""
+    streams: list[Tensor] = []
+    logits = _logits(network, parameters, images, dtype, streams=streams)
+    return Traced(to_picture(network, logits), logits, tuple(streams))
+
+
+def _logits(
+    network: nn.Module, parameters: Mapping[str, Tensor], images: Tensor, dtype: torch.dtype, **also: list[Tensor]
+) -> Tensor:
     cast = {name: p.to(dtype) for name, p in parameters.items()}
     x = images.to(dtype).contiguous(memory_format=torch.channels_last)
-    logits = torch.func.functional_call(network, cast, (x,))
-    logits = logits.float() if dtype in (torch.bfloat16, torch.float16) else logits
-    return to_picture(network, logits), logits
+    return _at_least_float32(torch.func.functional_call(network, cast, (x,), also))
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
+def spike_penalty(streams: Sequence[Tensor], limit: float) -> Tensor:
+    """Mean of relu(|z| - limit)^2, z the streams (B, C, H, W) in standard deviations of their channel.
+
+    Residual blocks like to feed a spike: a spot, somewhere flat and dark, where all channels are far out (16 standard
+    deviations behind the fifth block of a base trained without this). It tilts the statistics of the whole picture,
+    and shows as a blob. Karras et al. 2020 (StyleGAN 2, section 2) found the same in generators.
+    """
+    excess = [(F.instance_norm(_at_least_float32(x)).abs() - limit).relu().square().mean() for x in streams]
+    return torch.stack(excess).mean() if excess else torch.zeros(())
 
 
 def to_picture(network: nn.Module, logits: Tensor) -> Tensor:
     """Logits as the picture in [0, 1], in the network's own way: sigmoid, or clamp (see there)."""
     clamp = getattr(network, "output", "sigmoid") == "clamp"
     return logits.clamp(0, 1) if clamp else torch.sigmoid(logits)
-
-
-def transform(
-    network: nn.Module, parameters: Mapping[str, Tensor], images: Tensor, dtype: torch.dtype = torch.float32
-) -> Tensor:
-    """The picture M(images; parameters): (B, 3, H, W) in [0, 1] -> (B, 3, H, W) in [0, 1], float32."""
-    return transform_with_logits(network, parameters, images, dtype)[0]
 
 
 def is_norm_parameter(name: str) -> bool:

@@ -5,7 +5,7 @@ out of reach, but walking them is not. A number of slots each hold one style, it
 phi that are somewhere between 0 and `trajectory` inner steps away from theta. Every outer step takes some slots on
 by one step of Adam, and lets the convolutions learn, first order, from where they are:
 
-    phi_s   <- Adam step on log loss(c, s, M(c; psi, phi_s)) + the penalty on large logits
+    phi_s   <- Adam step on log loss(c, s, M(c; psi, phi_s)) + the penalties on logits and spikes
     psi     <- step of the outer optimiser on the mean over slots         all else, shared
     theta   =  (psi, phi_0),  phi_0 held by identity(c, M(c; psi, phi_0)) where every trajectory starts
 
@@ -27,7 +27,7 @@ from metastyle_hub.bilevel import MetaTrainingConfig, restraint
 from metastyle_hub.data import CropConfig, next_readable, random_crop, random_crops
 from metastyle_hub.errors import SettingError
 from metastyle_hub.meta_training import MetaStep, MetaTrainer
-from metastyle_hub.network import Parameters, norm_parameters, transform_with_logits
+from metastyle_hub.network import Parameters, norm_parameters, transform_traced
 from metastyle_hub.settings import setting
 
 __all__ = ["RollingConfig", "RollingTrainer"]
@@ -125,13 +125,13 @@ class RollingTrainer(MetaTrainer):
         weights: Parameters = dict(self.theta)
         for name, values in moving.items():
             weights[name] = torch.cat([values, self.theta[name][None]])  # (styles + 1, C)
-        images, logits = transform_with_logits(self.network, weights, contents, self.loss.features.dtype)
+        made = transform_traced(self.network, weights, contents, self.loss.features.dtype)
         grams = tuple(torch.cat(tap) for tap in zip(*(self._grams[k] for k in rows), strict=True))
-        total, content, style_term = self.loss(images[:-1], self.loss.targets(contents[:-1], grams))
+        total, content, style_term = self.loss(made.images[:-1], self.loss.targets(contents[:-1], grams))
         some = tuple(g[:1] for g in grams)  # the restraint asks for content alone, so any style will do
-        held, identity, penalty = restraint(images[-1:], contents[-1:], some, [logits], self.loss, c)
+        held = restraint(made.images[-1:], contents[-1:], some, [made], self.loss, c)
         valid = total.log().mean()
-        outer = valid + held
+        outer = valid + held.total
         shared = list(self.theta.values())
         parts = torch.autograd.grad(outer, [*moving.values(), *shared])
         norm = self._descend(float(outer.detach()), shared, parts[len(moving) :])
@@ -143,8 +143,9 @@ class RollingTrainer(MetaTrainer):
             content=float(content.detach().mean()),
             style=float(style_term.detach().mean()),
             before=float("nan"),  # a slot has no loss at theta
-            identity=float(identity.detach()),
-            logits=float(penalty.detach()),
+            identity=float(held.identity.detach()),
+            logits=float(held.logits.detach()),
+            spikes=float(held.spikes.detach()),
             gradient_norm=norm,
             rate=c.slot_rate,
         )

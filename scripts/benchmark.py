@@ -36,7 +36,8 @@ from metastyle_hub.examples import example
 from metastyle_hub.features import load_features
 from metastyle_hub.loss import PerceptualLoss
 from metastyle_hub.model import MetaStyle
-from metastyle_hub.network import ImageTransformationNetwork, norm_parameters, transform
+from metastyle_hub.network import norm_parameters, transform
+from metastyle_hub.skeletons import new_skeleton
 from metastyle_hub.stylization import stylize_each, stylize_tensor
 from metastyle_hub.tiling import TilingConfig
 
@@ -81,7 +82,7 @@ def stylization_peak(device: str, size: tuple[int, int], threshold: int) -> tupl
     """Seconds and peak MB of stylising one large picture, in tiles above `threshold` pixels."""
     base = MetaStyle.from_pretrained(device=device)
     photo = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0)).to(device)
-    network = ImageTransformationNetwork(base.config.architecture).to(device)
+    network = new_skeleton(base.config.architecture, base.config.output)
     started = time.perf_counter()
     stylize_tensor(network, base.parameters, photo, TilingConfig(threshold=threshold)).sum().item()
     return time.perf_counter() - started, peak_mb(device)
@@ -155,7 +156,7 @@ def stylising(base: MetaStyle, scale: Scale) -> dict[str, Figure]:
     photos = {side: torch.rand(1, 3, side, side, device=device) for side in scale.sides}
     for side, photo in photos.items():
         found[f"stylize_{side}_ms"] = Figure(f"stylise {side} x {side}", ms(partial(base.stylize, photo)), "ms")
-    network, side = ImageTransformationNetwork(base.config.architecture).to(device), scale.sides[-1]
+    network, side = new_skeleton(base.config.architecture, base.config.output), scale.sides[-1]
     whole = ms(lambda: stylize_tensor(network, base.parameters, photos[side], TilingConfig(threshold=10**9)))
     tiles = ms(lambda: stylize_tensor(network, base.parameters, photos[side], TilingConfig(0, tile=side // 2)))
     found["tiles_over_whole"] = Figure(f"{side} x {side} in four tiles, over the whole", tiles / whole, "x")
@@ -172,7 +173,7 @@ def stylising(base: MetaStyle, scale: Scale) -> dict[str, Figure]:
 def adapting(base: MetaStyle, scale: Scale) -> dict[str, Figure]:
     """The pieces of an adaptation step, whole steps, and what norms only and bfloat16 save."""
     config, device, found = scale.adaptation, base.device, dict[str, Figure]()
-    network, pool = ImageTransformationNetwork(base.config.architecture).to(device), content_pool()
+    network, pool = new_skeleton(base.config.architecture, base.config.output), content_pool()
     dtype, rng = training_dtype(device), np.random.default_rng(0)
     crop = CropConfig(config.size)
     batch = random_crops(pool, config.batch, crop, rng).to(device)
@@ -230,7 +231,7 @@ def adapting(base: MetaStyle, scale: Scale) -> dict[str, Figure]:
 def step_ms(base: MetaStyle, style: Tensor, loss: PerceptualLoss, scale: Scale, moves: str) -> float:
     """Milliseconds a step of a real adaptation, without the first."""
     config = replace(scale.adaptation, steps=scale.timed_steps + 1, parameters=moves)
-    network = ImageTransformationNetwork(base.config.architecture).to(base.device)
+    network = new_skeleton(base.config.architecture, base.config.output)
     pool, times = content_pool(), []
     for _ in adapt_parameters(network, base.parameters, style, pool, loss, config):
         times.append(time.perf_counter())

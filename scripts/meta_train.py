@@ -166,7 +166,7 @@ def train(args: argparse.Namespace) -> None:
             # what a kind of training does not measure is no number, and no JSON
             values = {k: v for k, v in asdict(step).items() if k != "index" and not math.isnan(v)}
             means = {k: 0.95 * means.get(k, v) + 0.05 * v for k, v in values.items()}
-            shown = ("valid", "content", "style", "before", "identity", "logits")
+            shown = ("valid", "content", "style", "before", "identity", "logits", "spikes")
             bar.set_postfix_str(" ".join(f"{k} {means[k]:.3g}" for k in shown if k in means))
             if main_process and step.index % args.log_every == 0:
                 log.write(json.dumps({"step": step.index, "seconds": time.monotonic() - started, **means}) + "\n")

@@ -26,7 +26,9 @@ from metastyle_hub.network import (
     Parameters,
     is_norm_parameter,
     norm_parameters,
-    transform_with_logits,
+    spike_penalty,
+    transform,
+    transform_traced,
 )
 
 # --- the mathematics, in float64
@@ -43,8 +45,14 @@ BATCH = MetaBatch(
 
 
 def config(steps: int, second_order: bool = True, **settings: float) -> MetaTrainingConfig:
-    # a limit this low makes the penalty on logits count
-    values = {"logit_limit": 0.2, "identity_weight": 3.0, "identity_content_weight": 0.3, **settings}
+    # limits this low make the penalties on logits and spikes count
+    values = {
+        "logit_limit": 0.2,
+        "spike_limit": 1.0,
+        "identity_weight": 3.0,
+        "identity_content_weight": 0.3,
+        **settings,
+    }
     return MetaTrainingConfig(
         inner_steps=steps, second_order=second_order, network=NARROW, weights=LOSS.weights, **values
     )
@@ -153,11 +161,11 @@ def test_an_inner_step_is_gradient_descent_on_scales_and_shifts_alone():
     w = dict(theta)
     for _ in range(2):
         norms = norm_parameters(w)
-        images = transform_with_logits(NETWORK, w, BATCH.train_contents, DOUBLE)[0]
+        images = transform(NETWORK, w, BATCH.train_contents, DOUBLE)
         value = LOSS(images, targets)[0].log().mean()
         for name, g in zip(norms, torch.autograd.grad(value, list(norms.values())), strict=True):
             w[name] = (w[name] - rates[name] * g).detach().requires_grad_()
-    adapted, before, images, logits = inner_loop(
+    adapted, before, made = inner_loop(
         NETWORK, theta, rates, BATCH.train_contents, grams, LOSS, steps=2, second_order=False
     )
     for name, p in adapted.items():
@@ -165,9 +173,9 @@ def test_an_inner_step_is_gradient_descent_on_scales_and_shifts_alone():
         idle = name.endswith("second.norm.shift")  # which the next instance norm takes away, see test_network.py
         assert torch.allclose(p, theta[name], rtol=0, atol=1e-12) == (not is_norm_parameter(name) or idle), name
         assert is_norm_parameter(name) or p is theta[name]
-    at_theta = transform_with_logits(NETWORK, theta, BATCH.train_contents, DOUBLE)
-    torch.testing.assert_close((images, logits), at_theta)
-    torch.testing.assert_close(before, LOSS(at_theta[0], targets)[0].log().mean())
+    at_theta = transform_traced(NETWORK, theta, BATCH.train_contents, DOUBLE)
+    torch.testing.assert_close(vars(made), vars(at_theta))
+    torch.testing.assert_close(before, LOSS(at_theta.images, targets)[0].log().mean())
 
 
 def test_inner_steps_lower_the_loss_of_the_training_contents():
@@ -179,7 +187,7 @@ def test_inner_steps_lower_the_loss_of_the_training_contents():
     losses = []
     for steps in (1, 2, 4):
         w, before, *_ = inner_loop(NETWORK, theta, rates, BATCH.train_contents, grams, LOSS, steps=steps)
-        images = transform_with_logits(NETWORK, w, BATCH.train_contents, DOUBLE)[0]
+        images = transform(NETWORK, w, BATCH.train_contents, DOUBLE)
         after = LOSS(images, LOSS.targets(BATCH.train_contents, grams))[0].log().mean()
         losses.append(float(after.detach()))
     assert float(before.detach()) > losses[0] > losses[1] > losses[2]
@@ -190,18 +198,19 @@ def test_the_outer_loss_is_validation_loss_plus_identity_plus_penalty():
     for p in theta.values():
         p.requires_grad_()
     rates = {name: r.exp() for name, r in log_rates.items()}
-    settings = config(1, identity_weight=2.0, identity_content_weight=0.5, logit_weight=4.0)
+    settings = config(1, identity_weight=2.0, identity_content_weight=0.5, logit_weight=4.0, spike_weight=3.0)
     losses = meta_loss(NETWORK, theta, rates, BATCH, LOSS, settings)
     grams = LOSS.style_grams(BATCH.style)
     w, *_ = inner_loop(NETWORK, theta, rates, BATCH.train_contents, grams, LOSS, steps=1)
-    images, logits = transform_with_logits(NETWORK, theta, BATCH.train_contents, DOUBLE)
-    adapted, adapted_logits = transform_with_logits(NETWORK, w, BATCH.valid_contents, DOUBLE)
-    valid = LOSS(adapted, LOSS.targets(BATCH.valid_contents, grams))[0].log().mean()
-    identity = (images - BATCH.train_contents).abs().mean()
-    kept = LOSS(images, LOSS.targets(BATCH.train_contents, grams))[1].mean()
-    penalty = sum((z.abs() - 0.2).relu().square().mean() for z in (logits, adapted_logits)) / 2
-    assert min(float(t.detach()) for t in (valid.abs(), identity, kept, penalty)) > 1e-3, "every term takes part"
-    torch.testing.assert_close(losses.outer, valid + 2 * identity + 0.5 * kept + 4 * penalty)
+    made = transform_traced(NETWORK, theta, BATCH.train_contents, DOUBLE)
+    adapted = transform_traced(NETWORK, w, BATCH.valid_contents, DOUBLE)
+    valid = LOSS(adapted.images, LOSS.targets(BATCH.valid_contents, grams))[0].log().mean()
+    identity = (made.images - BATCH.train_contents).abs().mean()
+    kept = LOSS(made.images, LOSS.targets(BATCH.train_contents, grams))[1].mean()
+    penalty = sum((z.abs() - 0.2).relu().square().mean() for z in (made.logits, adapted.logits)) / 2
+    spikes = sum(spike_penalty(each.streams, 1.0) for each in (made, adapted)) / 2
+    assert min(float(t.detach()) for t in (valid.abs(), identity, kept, penalty, spikes)) > 1e-3, "all take part"
+    torch.testing.assert_close(losses.outer, valid + 2 * identity + 0.5 * kept + 4 * penalty + 3 * spikes)
     torch.testing.assert_close((losses.valid, losses.identity), (valid, identity))
 
 

@@ -11,8 +11,9 @@ from metastyle_hub.network import (
     NetworkConfig,
     is_norm_parameter,
     norm_parameters,
+    spike_penalty,
     transform,
-    transform_with_logits,
+    transform_traced,
 )
 
 
@@ -54,7 +55,8 @@ def test_the_trunk_works_at_a_quarter_of_the_resolution(paper):
 @pytest.mark.parametrize("size", [(16, 16), (32, 48), (64, 20)])
 def test_the_picture_has_the_size_of_the_content_and_lies_between_0_and_1(size):
     network = ImageTransformationNetwork(tiny.NETWORK)
-    images, logits = transform_with_logits(network, tiny.parameters(), torch.rand(2, 3, *size))
+    made = transform_traced(network, tiny.parameters(), torch.rand(2, 3, *size))
+    images, logits = made.images, made.logits
     assert images.shape == logits.shape == (2, 3, *size)
     assert images.dtype == torch.float32
     assert float(images.detach().min()) >= 0 and float(images.detach().max()) <= 1
@@ -124,7 +126,7 @@ def test_the_last_norm_carries_the_photo_s_logits():
         by_hand = norm.scale.view(1, 4, 1, 1) * F.instance_norm(x) + norm.shift.view(1, 4, 1, 1) * carried
         torch.testing.assert_close(norm(x, carried), by_hand)
         torch.testing.assert_close(norm(x, torch.ones_like(x)), norm(x))
-    network, photo = ImageTransformationNetwork(NetworkConfig(8, 1)), tiny.photos(1).clamp(0.02, 0.98)
+    network, photo = ImageTransformationNetwork(NetworkConfig(8, 1)), tiny.photos(1).clamp(0.05, 0.95)
     z = torch.logit(photo)
     torch.testing.assert_close(network.carried(photo), torch.cat([z, -z, torch.ones(1, 2, 32, 32)], 1))
 
@@ -148,6 +150,28 @@ def test_instance_norm_is_its_formula():
     torch.testing.assert_close(norm(x), scale * (x - mean) / (variance + 1e-5).sqrt() + shift)
     norm.eval()
     torch.testing.assert_close(norm(x), scale * (x - mean) / (variance + 1e-5).sqrt() + shift)
+
+
+def test_a_spike_is_what_is_far_out_in_its_channel():
+    x = torch.randn(2, 3, 16, 16, dtype=torch.float64).clamp(-2, 2)
+    assert float(spike_penalty([x, 100 * x + 7], limit=3.0)) == 0, "whatever the channel's scale"
+    x[0, 1, 5, 7] = 50
+    z = (x - x.mean((2, 3), keepdim=True)) / (x.var((2, 3), correction=0, keepdim=True) + 1e-5).sqrt()
+    assert float(z.max()) > 10
+    by_hand = (z.abs() - 3).relu().square().sum() / x.numel()
+    torch.testing.assert_close(spike_penalty([x], limit=3.0), by_hand)
+    torch.testing.assert_close(spike_penalty([x, x.clamp(max=2)], limit=3.0), by_hand / 2)
+
+
+def test_streams_are_those_behind_the_residual_blocks():
+    network, photo = ImageTransformationNetwork(NetworkConfig(4, 2)), tiny.photos(1)
+    parameters = tiny.parameters(config=network.config)
+    with torch.no_grad():
+        made = transform_traced(network, parameters, photo)
+        network.load_state_dict(parameters)
+        first = network.trunk[0](network.down(photo))
+    assert torch.equal(made.images, transform(network, parameters, photo).detach())
+    torch.testing.assert_close(made.streams, (first, network.trunk[1](first).detach()))
 
 
 def test_convolutions_pad_by_reflection():
@@ -184,7 +208,8 @@ def test_bfloat16_paints_nearly_the_same_picture():
     network, parameters, batch = ImageTransformationNetwork(tiny.NETWORK), tiny.parameters(), tiny.photos(1)
     with torch.no_grad():
         exact = transform(network, parameters, batch)
-        quick, logits = transform_with_logits(network, parameters, batch, torch.bfloat16)
+        made = transform_traced(network, parameters, batch, torch.bfloat16)
+    quick, logits = made.images, made.logits
     assert quick.dtype == logits.dtype == torch.float32
     assert float((exact - quick).abs().mean()) < 0.01
 

@@ -109,12 +109,15 @@ def test_a_rolling_run_does_not_go_on_as_a_bilevel_one_nor_the_other_way_round(t
 
 
 def test_the_outer_loss_is_that_of_the_slots_plus_what_holds_theta() -> None:
-    # a limit this low makes the penalty on logits count
-    config = replace(CONFIG, identity_weight=2.0, identity_content_weight=0.0, logit_weight=4.0, logit_limit=0.1)
+    # limits this low make the penalties on logits and spikes count
+    low = {"logit_limit": 0.1, "spike_limit": 1.0}
+    config = replace(
+        CONFIG, identity_weight=2.0, identity_content_weight=0.0, logit_weight=4.0, spike_weight=3.0, **low
+    )
     first, second = (trainer(replace(config, identity_content_weight=weight)) for weight in (0.0, 0.5))
     step, stricter = first.take_step(first.batches(0)), second.take_step(second.batches(0))
-    assert min(step.identity, step.logits) > 1e-3
-    assert step.outer == pytest.approx(step.valid + 2 * step.identity + 4 * step.logits, rel=1e-5)
+    assert min(step.identity, step.logits, step.spikes) > 1e-3
+    assert step.outer == pytest.approx(step.valid + 2 * step.identity + 4 * step.logits + 3 * step.spikes, rel=1e-5)
     photo = first.batches(0).contents[-1:]
     theta = trainer(config)  # before its step
     with torch.no_grad():
