@@ -24,9 +24,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from metastyle_hub.adaptation import AdaptationConfig
-from metastyle_hub.artifacts import CONFIG_FILE, WEIGHTS_FILE, check_folder, fingerprint
-from metastyle_hub.cards import CARD_FILE, PREVIEW_FILE
-from metastyle_hub.cli_files import distinct, photo_files, suffix_for
+from metastyle_hub.artifacts import fingerprint
+from metastyle_hub.cli_files import distinct, photo_files, room_for_style, suffix_for
 from metastyle_hub.cli_hub import add_hub_commands
 from metastyle_hub.cli_space import add_space_command
 from metastyle_hub.demo import Demo, demo_steps
@@ -176,28 +175,22 @@ def _adapt(args: argparse.Namespace) -> None:
     contents = args.contents[0] if args.contents and len(args.contents) == 1 else args.contents
     preview = load_image(args.preview) if args.preview else None
     steps = base.adapt_iter(args.style, contents=contents, config=config)
-    is_new = not args.out.exists()
-    # a place that cannot be written should cost a second, not the whole adaptation
-    check_folder(args.out, [WEIGHTS_FILE, CONFIG_FILE, CARD_FILE, PREVIEW_FILE])
-    started = time.perf_counter()
-    step: StyleStep | None = None
-    stopped: KeyboardInterrupt | None = None
-    try:
-        with tqdm(total=config.steps, unit="step", desc=Path(args.style).stem[:20]) as bar:
-            for step in steps:
-                bar.update(step.index - bar.n)
-                bar.set_postfix_str(f"loss {step.loss:.2f} content {step.content:.2f} style {step.style:.3f}")
-    except KeyboardInterrupt as interrupt:
-        stopped = interrupt
-    finally:
-        if is_new:  # and empty: it comes back with the style in it
-            with contextlib.suppress(OSError):
-                args.out.rmdir()
-    if step is None or (stopped and not step.index):
-        raise stopped or KeyboardInterrupt
-    # every step is a usable style, so that whoever stops early keeps what has been learned
-    style = step.style_model
-    style.save_pretrained(args.out, preview=preview)
+    with room_for_style(args.out):
+        started = time.perf_counter()
+        step: StyleStep | None = None
+        stopped: KeyboardInterrupt | None = None
+        try:
+            with tqdm(total=config.steps, unit="step", desc=Path(args.style).stem[:20]) as bar:
+                for step in steps:
+                    bar.update(step.index - bar.n)
+                    bar.set_postfix_str(f"loss {step.loss:.2f} content {step.content:.2f} style {step.style:.3f}")
+        except KeyboardInterrupt as interrupt:
+            stopped = interrupt
+        if step is None or (stopped and not step.index):
+            raise stopped or KeyboardInterrupt
+        # every step is a usable style, so that whoever stops early keeps what has been learned
+        style = step.style_model
+        style.save_pretrained(args.out, preview=preview)
     print(f"{args.out}: {style!r}, {time.perf_counter() - started:.0f} s")
     if stopped:
         raise stopped
@@ -252,9 +245,10 @@ def _interpolate(args: argparse.Namespace) -> None:
     look = {"strength": args.strength, "size": args.size, "keep_photo_colors": args.keep_photo_colors}
     if args.weights:
         mix = interpolate(styles, args.weights)
-        save_image(mix.stylize(photo, **look), args.out)
-        if args.save:
-            mix.save_pretrained(args.save)
+        with room_for_style(args.save) if args.save else contextlib.nullcontext():
+            save_image(mix.stylize(photo, **look), args.out)
+            if args.save:
+                mix.save_pretrained(args.save)
         return
     row: list[Image.Image] = []
     captions: list[str] = []

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain, count
 from pathlib import Path
 
+from metastyle_hub.artifacts import CONFIG_FILE, WEIGHTS_FILE, check_folder
+from metastyle_hub.cards import CARD_FILE, PREVIEW_FILE
 from metastyle_hub.errors import ImageError
 from metastyle_hub.images import list_images
 
-__all__ = ["distinct", "photo_files", "suffix_for"]
+__all__ = ["distinct", "photo_files", "room_for_style", "suffix_for"]
 
 
 def photo_files(names: Sequence[str]) -> list[Path]:
@@ -50,3 +53,20 @@ def distinct(names: Sequence[str]) -> list[str]:
 def suffix_for(photo: Path) -> str:
     """The suffix of a result: that of the photo, or .png for formats that are rare or not for pictures like these."""
     return photo.suffix.lower() if photo.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp") else ".png"
+
+
+@contextlib.contextmanager
+def room_for_style(folder: Path) -> Iterator[None]:
+    """A place that cannot take a style is refused at once, not after the work; one that stays empty goes again.
+
+    Raises:
+        ArtifactError: see `artifacts.check_folder`.
+    """
+    is_new = not folder.exists()
+    check_folder(folder, [WEIGHTS_FILE, CONFIG_FILE, CARD_FILE, PREVIEW_FILE])
+    try:
+        yield
+    finally:
+        if is_new:
+            with contextlib.suppress(OSError):
+                folder.rmdir()

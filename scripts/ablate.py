@@ -90,6 +90,8 @@ def ablate(args: argparse.Namespace) -> None:
     variants = {name: f"{args.set},{rest}" for name, _, rest in (v.partition(":") for v in args.variant)}
     configs = {name: configure(text) for name, text in variants.items()}  # errors before any training
     init = MetaStyle.from_pretrained(args.init) if args.init else None
+    if init is not None:  # its network is the one that is trained
+        configs = {name: replace(config, network=init.config.architecture) for name, config in configs.items()}
     device, method = resolve_device("auto"), AdaptationConfig()
     contents, styles = (judged_crops(f, args.pixels).to(device) for f in (args.valid_photos, args.valid_artworks))
     judge = load_judge(args.judge, device)

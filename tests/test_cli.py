@@ -263,6 +263,17 @@ def test_one_mix_can_be_saved_and_used(home):
     assert [part["weight"] for part in mix.config.mix] == [0.25, 0.75]
 
 
+def test_a_mix_that_cannot_be_saved_is_refused_before_anything_is_written(home, capsys):
+    Path("bert").mkdir()
+    Path("bert/config.json").write_text('{"model_type": "bert"}')
+    arguments = ["interpolate", "starry", "wave", "--content", "photo.png", "-o", "mix.png", "--weights", "0.5", "0.5"]
+    assert "is not overwritten" in refused(capsys, *arguments, "--save", "bert")
+    assert not Path("mix.png").exists() and len(list(Path("bert").iterdir())) == 1
+    Path("photo.png").write_bytes(b"broken")
+    refused(capsys, *arguments, "--save", "new")
+    assert not Path("new").exists()
+
+
 def test_a_strip_shows_every_style(home):
     assert run("interpolate", *["starry", "wave"] * 3, "--content", "photo.png", "-o", "long.png") == 0
     assert run("interpolate", "starry", "wave", "--content", "photo.png", "-o", "short.png") == 0

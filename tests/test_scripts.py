@@ -23,6 +23,7 @@ from metastyle_hub.features import SPECS, FeatureNetwork
 from metastyle_hub.fidelity import psnr
 from metastyle_hub.images import save_image
 from metastyle_hub.model import MetaStyle
+from metastyle_hub.network import NetworkConfig
 from metastyle_hub.rolling_training import RollingConfig
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
@@ -163,6 +164,12 @@ def test_ablate_trains_judges_and_compares_with_the_first(house: Path, tmp_path:
     assert (tmp_path / "table.md").read_text() == table
     with pytest.raises(SystemExit):
         ablate([*arguments, "--steps", "3"])  # a run of two steps is no run of three
+    # from a base, whose network is the one that is trained, whatever the variants say
+    narrow = NetworkConfig(width=2, residual_blocks=2)
+    MetaStyle.from_parameters(tiny.parameters(config=narrow), narrow).save_pretrained(tmp_path / "start")
+    arguments[1] = str(tmp_path / "from_a_base")
+    ablate([*arguments, "--init", str(tmp_path / "start")])
+    assert len((tmp_path / "from_a_base" / "table.md").read_text().splitlines()) == 4
 
 
 def test_a_variant_sets_what_it_names_and_nothing_else() -> None:
