@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from metastyle_hub.errors import MetaStyleError, first_line
+from metastyle_hub.padding import ReflectionConv2d
 
 __all__ = ["SPECS", "FeatureNetwork", "FeatureSpec", "FeaturesError", "feature_names", "load_features"]
 
@@ -105,7 +106,7 @@ class FeatureNetwork(nn.Module):
             if s > 1:
                 layers.append(nn.AvgPool2d(2) if spec.pool == "avg" else nn.MaxPool2d(2))
             for c, width in enumerate(stage, 1):
-                layers += [nn.Conv2d(channels, width, 3, padding=1, padding_mode=spec.padding), nn.ReLU()]
+                layers += [_convolution(channels, width, spec.padding), nn.ReLU()]
                 self._taps[f"relu{s}_{c}"] = len(layers) - 1
                 channels = width
         self.features = nn.Sequential(*layers)
@@ -146,6 +147,10 @@ class FeatureNetwork(nn.Module):
     def dtype(self) -> torch.dtype:
         """The dtype of the arithmetic, that of the weights."""
         return next(self.parameters()).dtype
+
+
+def _convolution(inputs: int, outputs: int, padding: str) -> nn.Conv2d:
+    return ReflectionConv2d(inputs, outputs, 3) if padding == "reflect" else nn.Conv2d(inputs, outputs, 3, padding=1)
 
 
 def feature_names() -> tuple[str, ...]:

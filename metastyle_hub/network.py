@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from metastyle_hub.padding import ReflectionConv2d
 from metastyle_hub.settings import Settings, setting
 
 __all__ = [
@@ -33,6 +34,8 @@ __all__ = [
     "transform",
     "transform_traced",
 ]
+
+_SMALL = 2**17  # pixels up to which batch norm's sums over channels-last pictures on a CPU are as good as exact (5e-5)
 
 Parameters = dict[str, Tensor]
 """Parameters by name, as in `dict(network.named_parameters())`: the value that is adapted, mixed, saved."""
@@ -69,16 +72,29 @@ class InstanceNorm(nn.Module):
 
     def forward(self, x: Tensor, carried: Tensor | None = None) -> Tensor:
         """Normalise `x` (B, C, H, W). With `carried` of that shape, y = scale * (x - mean) / std + shift * carried."""
-        if carried is not None:
-            return self.scale[..., None, None] * F.instance_norm(x) + self.shift[..., None, None] * carried
-        if self.scale.ndim == 1:
-            return F.instance_norm(x, weight=self.scale, bias=self.shift)
-        # (B, C): every picture of the batch has its own style. This is what F.instance_norm does inside, where it
-        # repeats the C values B times
-        b, c, height, width = x.shape
-        flat = x.reshape(1, b * c, height, width)
-        normed = F.batch_norm(flat, None, None, self.scale.reshape(-1), self.shift.reshape(-1), training=True)
-        return normed.view(b, c, height, width)
+        if carried is None:
+            return _instance_norm(x, self.scale, self.shift)
+        return _instance_norm(x, self.scale, None) + self.shift[..., None, None] * carried
+
+
+def _instance_norm(x: Tensor, scale: Tensor, shift: Tensor | None) -> Tensor:
+    """Instance norm of (B, C, H, W) with a scale and shift of (C,), or of (B, C): every picture has its own style.
+
+    Batch norm of one picture is its instance norm. F.instance_norm itself moves channels to the front and leaves them
+    there, for all that follows to move them back; and for one picture alone its gradient is wrong when the one above
+    it comes with channels last (torch 2.15, CPU), as is that of any view behind F.batch_norm.
+    """
+    b, c, height, width = x.shape
+    scales, shifts = scale.expand(b, c), None if shift is None else shift.expand(b, c)
+    on_cpu, large = x.device.type == "cpu", height * width > _SMALL
+    if b > 1 and (large or not on_cpu):
+        flat, shift = x.contiguous().view(1, b * c, height, width), None if shifts is None else shifts.reshape(-1)
+        return F.batch_norm(flat, None, None, scales.reshape(-1), shift, training=True).view(b, c, height, width)
+    if large and on_cpu:
+        x = x.contiguous()  # then its sums are more careful
+    each = zip(x.split(1), scales.unbind(), b * [None] if shifts is None else shifts.unbind(), strict=True)
+    done = [F.batch_norm(one, None, None, s, t, training=True) for one, s, t in each]
+    return done[0] if b == 1 else torch.cat(done)
 
 
 class ConvNorm(nn.Module):
@@ -86,7 +102,7 @@ class ConvNorm(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, relu: bool = True) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, padding_mode="reflect")
+        self.conv = ReflectionConv2d(inputs, outputs, kernel, stride)
         self.norm = InstanceNorm(outputs)
         self.relu = relu
 
@@ -132,7 +148,7 @@ class ImageTransformationNetwork(nn.Module):
         )
         self.trunk = nn.Sequential(*(ResidualBlock(4 * n) for _ in range(self.config.residual_blocks)))
         self.up = nn.Sequential(ConvNorm(4 * n, 2 * n, 3), ConvNorm(2 * n, n, 3))
-        self.out = nn.Conv2d(n, 3, 9, padding=4, padding_mode="reflect")
+        self.out = ReflectionConv2d(n, 3, 9)
         if self.config.photo_channels and n >= 6:
             self._start_as_identity()
 
@@ -231,8 +247,13 @@ def spike_penalty(streams: Sequence[Tensor], limit: float) -> Tensor:
     deviations behind the fifth block of a base trained without this). It tilts the statistics of the whole picture,
     and shows as a blob. Karras et al. 2020 (StyleGAN 2, section 2) found the same in generators.
     """
-    excess = [(F.instance_norm(_at_least_float32(x)).abs() - limit).relu().square().mean() for x in streams]
+    excess = [(_standardized(x).abs() - limit).relu().square().mean() for x in streams]
     return torch.stack(excess).mean() if excess else torch.zeros(())
+
+
+def _standardized(x: Tensor) -> Tensor:
+    x = _at_least_float32(x)
+    return _instance_norm(x, x.new_ones(x.shape[1]), None)
 
 
 def to_picture(network: nn.Module, logits: Tensor) -> Tensor:

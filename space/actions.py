@@ -28,7 +28,7 @@ from PIL import Image
 
 from metastyle_hub import AdaptationConfig, MetaStyle, MetaStyleError, interpolate, list_styles
 from metastyle_hub.artifacts import CONFIG_FILE, WEIGHTS_FILE, ArtifactConfig
-from metastyle_hub.devices import resolve_device
+from metastyle_hub.devices import resolve_device, training_dtype
 from metastyle_hub.examples import example
 from metastyle_hub.features import load_features
 from metastyle_hub.gatys import GatysConfig, optimize_pixels
@@ -238,7 +238,7 @@ class Studio:
     ) -> Generator[Moment, None, None]:
         """The work itself: plain values in, plain values out, so that it can run in another process."""
         photo = shrunk(view, PREVIEW) if view is not None else None
-        base = self.base.to(self.device)
+        base, glance = self.base.to(self.device), training_dtype(self.device)
         shown = cost = 0.0
         learning = base.adapt_iter(picture, config=self.config, steps=steps, parameters=parameters)
         while True:
@@ -247,9 +247,10 @@ class Studio:
             if step is None:
                 return
             model, now, shot = step.style_model, time.monotonic(), None
-            # pictures may take a sixth of the time, so that watching does not make learning slow
-            if photo is not None and (step.index in film_marks(steps) or now - shown > max(0.4, 5 * cost)):
-                shot = self._stylized(model, photo)
+            # pictures may take an eighth of the time, so that watching does not make learning slow; half the digits do
+            # for a glance, and take half as long
+            if photo is not None and (step.index in film_marks(steps) or now - shown > max(0.4, 7 * cost)):
+                shot = self._stylized(model.to(dtype=glance), photo)
                 shown = time.monotonic()
                 cost = shown - now
             own = norm_parameters(model.parameters) if model.config.parameters == "norm" else model.parameters

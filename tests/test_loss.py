@@ -66,6 +66,22 @@ def test_the_gradient_of_a_gram_matrix_in_bfloat16_is_that_in_float32():
     assert (quick.float() - exact).norm() < 0.01 * exact.norm()
 
 
+@pytest.mark.parametrize("size", [(32, 32), (64, 64), (50, 43)], ids=str)  # one product, whole ones, and some over
+def test_a_gram_matrix_of_bfloat16_features_has_four_digits(size):
+    features = torch.randn(2, 16, *size).relu().bfloat16().contiguous(memory_format=torch.channels_last)
+    exact = gram_matrix(features.double())
+    found = gram_matrix(features)
+    assert found.dtype == torch.float32
+    assert float((found - exact).norm() / exact.norm()) < 2e-3
+
+
+def test_the_gradient_of_the_content_loss_is_right_once_and_twice():
+    features, target = (torch.randn(2, 3, 4, 5, dtype=torch.float64) for _ in range(2))
+    features.requires_grad_()
+    torch.autograd.gradcheck(content_loss, (features, target))
+    torch.autograd.gradgradcheck(content_loss, (features, target))
+
+
 def test_content_loss_is_0_on_itself_and_1_for_black():
     f = maps(3, 2, 4, 5, 5)
     assert content_loss(f, f).tolist() == [0, 0]
