@@ -74,7 +74,7 @@ class InstanceNorm(nn.Module):
         """Normalise `x` (B, C, H, W). With `carried` of that shape, y = scale * (x - mean) / std + shift * carried."""
         if carried is None:
             return _instance_norm(x, self.scale, self.shift)
-        return _instance_norm(x, self.scale, None) + self.shift[..., None, None] * carried
+        return torch.addcmul(_instance_norm(x, self.scale, None), self.shift[..., None, None], carried)
 
 
 def _instance_norm(x: Tensor, scale: Tensor, shift: Tensor | None) -> Tensor:
