@@ -1,6 +1,6 @@
-"""Learn the style of a picture in a minute, and put photos into it.
+"""Learn the style of a picture in half a minute, and put photos into it.
 
-metastyle adapt starry_night.jpg -o starry          learn a style, in a minute
+metastyle adapt starry_night.jpg -o starry          learn a style, in half a minute
 metastyle stylize photo.jpg -s starry -o out.png    use it
 metastyle interpolate starry wave --content photo.jpg -o strip.png
 metastyle demo                                      see what this does, with pictures that come along
