@@ -247,9 +247,9 @@ class Studio:
             if step is None:
                 return
             model, now, shot = step.style_model, time.monotonic(), None
-            # pictures may take an eighth of the time, so that watching does not make learning slow; half the digits do
+            # pictures may take a tenth of the time, so that watching does not make learning slow; half the digits do
             # for a glance, and take half as long
-            if photo is not None and (step.index in film_marks(steps) or now - shown > max(0.4, 7 * cost)):
+            if photo is not None and (step.index in film_marks(steps) or now - shown > max(0.4, 9 * cost)):
                 shot = self._stylized(model.to(dtype=glance), photo)
                 shown = time.monotonic()
                 cost = shown - now

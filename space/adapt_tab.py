@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -105,7 +106,12 @@ def adapt_tab(studio: Studio, visit: gr.State) -> Parts:
         visit = visit or Visit()
         run = studio.start(photo, style, steps, visit)
         yield run.view, texts.STARTING, fragments.curve([], run.steps), studio.film(run), visit
+        told = 0.0
         for moment in studio.adapt(run, style, parameters, visit):
+            # telling takes time from learning; nobody reads faster
+            if moment.picture is None and time.monotonic() - told < 0.4:
+                continue
+            told = time.monotonic()
             line = texts.RUNNING.format(steps=run.steps, left=texts.duration(studio.left(run)), **_figures(moment))
             film = studio.film(run) if moment.index in film_marks(run.steps) else gr.skip()
             shown = moment.picture if moment.picture is not None else gr.skip()
