@@ -272,7 +272,7 @@ def test_adaptation_streams_and_what_it_learned_can_be_used(client):
         photo=handle_file(PHOTO), style=handle_file(STYLE), steps=3, parameters="all", api_name="/adapt"
     )
     outputs = list(job)
-    assert len(outputs) >= 5  # the start and steps 0 to 3
+    assert len(outputs) >= 4  # the start and steps 0, 1 and 3, which have pictures
     preview, _, curve, film = job.result()[:4]
     assert Image.open(preview).size[0] > 64
     assert "<svg" in curve and film.count("<figure>") == 3
