@@ -10,7 +10,7 @@ import torch
 
 from metastyle_hub.errors import MetaStyleError, capital, first_line
 
-__all__ = ["DeviceError", "enough_memory", "resolve_device", "training_dtype"]
+__all__ = ["DeviceError", "at_least_float32", "enough_memory", "resolve_device", "training_dtype"]
 
 _NO_MEMORY = ("out of memory", "can't allocate memory")  # as torch's allocators put it in a bare RuntimeError
 
@@ -63,6 +63,11 @@ def training_dtype(device: torch.device) -> torch.dtype:
         native = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
         return torch.bfloat16 if any(getattr(torch.cpu, f, bool)() for f in native) else torch.float32
     return torch.float32
+
+
+def at_least_float32(x: torch.Tensor) -> torch.Tensor:
+    """Half precision as float32, anything else as it is."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
 @contextlib.contextmanager

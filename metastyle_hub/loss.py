@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from metastyle_hub.devices import at_least_float32
 from metastyle_hub.errors import SettingError
 from metastyle_hub.features import FeatureNetwork, Features
 from metastyle_hub.settings import Settings, setting
@@ -77,7 +78,7 @@ class _Gram(torch.autograd.Function):
             if rows.dtype == torch.bfloat16:  # sums over channels, which end in bfloat16: twice as fast there
                 flat = rows @ both.to(rows.dtype)
             else:
-                flat = (_at_least_float32(rows) @ both).to(rows.dtype)
+                flat = (at_least_float32(rows) @ both).to(rows.dtype)
         b, c, h, w = features.shape
         return flat.view(b, h, w, c).permute(0, 3, 1, 2)
 
@@ -92,7 +93,7 @@ def _product(rows: Tensor) -> Tensor:
     b, n, c = rows.shape
     whole = n - n % _CHUNK
     if rows.dtype != torch.bfloat16 or rows.device.type != "cpu" or not whole:
-        rows = _at_least_float32(rows)
+        rows = at_least_float32(rows)
         return rows.mT @ rows
     # bfloat16 products sum in float32 and are then rounded to three digits; many short ones, added up in float32, are
     # four digits' worth and three times as fast as float32
@@ -176,11 +177,7 @@ def tone_loss(images: Tensor, fit: ToneFit) -> Tensor:
 
 def coarse_tones(images: Tensor) -> Tensor:
     """Means over 16 x 16 pixels, wider than a brush stroke: (B, 3, H, W) -> (B, 3, H/16, W/16)."""
-    return F.avg_pool2d(_at_least_float32(images), _TONE_PIXELS, ceil_mode=True)
-
-
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+    return F.avg_pool2d(at_least_float32(images), _TONE_PIXELS, ceil_mode=True)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from metastyle_hub.devices import at_least_float32
 from metastyle_hub.padding import ReflectionConv2d
 from metastyle_hub.settings import Settings, setting
 
@@ -233,11 +234,7 @@ def _logits(
 ) -> Tensor:
     cast = {name: p.to(dtype) for name, p in parameters.items()}
     x = images.to(dtype).contiguous(memory_format=torch.channels_last)
-    return _at_least_float32(torch.func.functional_call(network, cast, (x,), also))
-
-
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+    return at_least_float32(torch.func.functional_call(network, cast, (x,), also))
 
 
 def spike_penalty(streams: Sequence[Tensor], limit: float) -> Tensor:
@@ -252,7 +249,7 @@ def spike_penalty(streams: Sequence[Tensor], limit: float) -> Tensor:
 
 
 def _standardized(x: Tensor) -> Tensor:
-    x = _at_least_float32(x)
+    x = at_least_float32(x)
     return _instance_norm(x, x.new_ones(x.shape[1]), None)
 
 
