@@ -20,6 +20,7 @@ from metastyle_hub.data import CropConfig, ImagePool, random_crops
 from metastyle_hub.errors import MetaStyleError
 from metastyle_hub.loss import LossWeights, PerceptualLoss
 from metastyle_hub.network import Parameters, norm_parameters, transform
+from metastyle_hub.noise import random_corner
 from metastyle_hub.settings import Settings, setting
 
 __all__ = ["AdaptationConfig", "AdaptationError", "AdaptationStep", "adapt_parameters"]
@@ -109,7 +110,7 @@ def adapt_parameters(
         rng = np.random.default_rng((config.seed, index))
         with torch.inference_mode(False), torch.set_grad_enabled(index < config.steps):
             batch = random_crops(contents, config.batch, crop, rng).to(device)
-            images = transform(network, weights, batch, loss.features.dtype)
+            images = transform(network, weights, batch, loss.features.dtype, random_corner(rng))
             terms = loss(images, loss.targets(batch, grams))
             # the logarithm, as in meta-training: steps do not shrink as the loss falls
             objective = terms[0].log().mean()

@@ -74,6 +74,13 @@ class MetaBatch:
     style: Tensor  # (1, 3, H, W)
     train_contents: Tensor  # (B, 3, H, W)
     valid_contents: Tensor  # (B', 3, H, W), of other photographs
+    corner: tuple[int, int] = (0, 0)  # of all contents in the field of noise
+
+    def to(self, device: torch.device) -> MetaBatch:
+        """The same on a device."""
+        pictures = (self.style, self.train_contents, self.valid_contents)
+        style, train, valid = (t.to(device, non_blocking=True) for t in pictures)
+        return MetaBatch(style, train, valid, self.corner)
 
 
 @dataclass(frozen=True)
@@ -100,6 +107,7 @@ def inner_loop(
     *,
     steps: int,
     second_order: bool = True,
+    corner: tuple[int, int] = (0, 0),
 ) -> tuple[Parameters, Tensor, Traced]:
     """T gradient steps on scales and shifts: w_t = w_{t-1} - rates * grad log loss(w_{t-1}). Equation 6.
 
@@ -114,7 +122,7 @@ def inner_loop(
     first: tuple[Tensor, Traced] | None = None
     for _ in range(steps):
         moving = norm_parameters(weights)
-        made = transform_traced(network, weights, contents, loss.features.dtype)
+        made = transform_traced(network, weights, contents, loss.features.dtype, corner)
         # the logarithm divides the gradient by the loss, which differs between styles by orders of magnitude
         value = loss(made.images, targets)[0].log().mean()
         if first is None:
@@ -170,14 +178,14 @@ def meta_loss(
     contents = batch.train_contents
     dtype = loss.features.dtype
     if identity_only:
-        made = adapted = transform_traced(network, theta, contents, dtype)
+        made = adapted = transform_traced(network, theta, contents, dtype, batch.corner)
         before = content = style = valid = made.images.new_zeros(())
     else:
         weights, before, made = inner_loop(
             network, theta, rates, contents, grams, loss,
-            steps=config.inner_steps, second_order=config.second_order,
+            steps=config.inner_steps, second_order=config.second_order, corner=batch.corner,
         )  # fmt: skip
-        adapted = transform_traced(network, weights, batch.valid_contents, dtype)
+        adapted = transform_traced(network, weights, batch.valid_contents, dtype, batch.corner)
         terms = loss(adapted.images, loss.targets(batch.valid_contents, grams))
         valid, content, style = terms[0].log().mean(), terms[1].mean(), terms[2].mean()
     held = restraint(made.images, contents, grams, (made, adapted), loss, config)

@@ -65,6 +65,7 @@ def convert_johnson(file: str | os.PathLike[str], name: str | None = None) -> Me
         width=parameters["down.0.conv.weight"].shape[0],
         residual_blocks=len({key.split(".")[1] for key in parameters if key.startswith("trunk.")}),
         photo_channels=False,
+        noise_channels=False,
         upsampling="nearest",
     )
     expected = expected_parameters(config)

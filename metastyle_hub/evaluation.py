@@ -261,7 +261,7 @@ class Evaluation:
         torch.manual_seed(style)  # the random start of "scratch", another for every style
         # the rival is the paper's network, without what this project adds to it
         own = method.kind == "base"
-        papers = replace(self.network, photo_channels=False, upsampling="nearest")
+        papers = replace(self.network, photo_channels=False, noise_channels=False, upsampling="nearest")
         if own:
             network, theta = new_skeleton(self.network, self.output), self.theta
         else:

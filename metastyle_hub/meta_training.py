@@ -22,6 +22,7 @@ from metastyle_hub.loss import PerceptualLoss
 from metastyle_hub.model import MetaStyle
 from metastyle_hub.muon import Muon, has_directions
 from metastyle_hub.network import ImageTransformationNetwork, norm_parameters
+from metastyle_hub.noise import random_corner
 
 __all__ = ["MetaStep", "MetaTrainer"]
 
@@ -123,8 +124,8 @@ class MetaTrainer:
         result = []
         for _ in range(c.styles):
             photos = random_crops(self.contents, c.train_contents + c.valid_contents, content_crop, rng)
-            style = random_crops(self.styles, 1, style_crop, rng)
-            result.append(MetaBatch(style, photos[: c.train_contents], photos[c.train_contents :]))
+            style, corner = random_crops(self.styles, 1, style_crop, rng), random_corner(rng)
+            result.append(MetaBatch(style, photos[: c.train_contents], photos[c.train_contents :], corner))
         return result
 
     def take_step(self, batches: list[MetaBatch]) -> MetaStep:
@@ -134,7 +135,7 @@ class MetaTrainer:
         gradients = [torch.zeros_like(v) for v in variables]
         sums: dict[str, Tensor] = {}
         for batch in batches:
-            moved = MetaBatch(*(getattr(batch, f.name).to(self.device, non_blocking=True) for f in fields(batch)))
+            moved = batch.to(self.device)
             rates = {name: (r if learned else r.detach()).exp() for name, r in self.log_rates.items()}
             losses = meta_loss(
                 self.network, self.theta, rates, moved, self.loss, c, identity_only=self.step < c.identity_steps

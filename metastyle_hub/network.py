@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metastyle_hub.devices import at_least_float32
-from metastyle_hub.padding import ReflectionConv2d
+from metastyle_hub.noise import noise_field
+from metastyle_hub.padding import ReflectionConv2d, reflection_pad
 from metastyle_hub.settings import Settings, setting
 
 __all__ = [
@@ -53,9 +54,12 @@ class NetworkConfig(Settings):
     residual_blocks: int = setting(5, "in the trunk, at a quarter of the resolution", low=0, high=64)
     photo_channels: bool = setting(True, "whether the last norm layer carries the photo's own logits; ours")
     upsampling: str = setting(
-        "bilinear",
-        "to twice the size; the paper's nearest leaves grids where photos are flat",
-        choices=("bilinear", "nearest"),
+        "smooth",
+        "to twice the size; the paper's nearest leaves grids where photos are flat, bilinear weaves instead of strokes",
+        choices=("smooth", "bilinear", "nearest"),
+    )
+    noise_channels: bool = setting(
+        True, "whether the norms around the trunk carry noise for strokes to begin with; ours"
     )
 
 
@@ -153,24 +157,60 @@ class ImageTransformationNetwork(nn.Module):
         if self.config.photo_channels and n >= 6:
             self._start_as_identity()
 
-    def forward(self, images: Tensor, streams: list[Tensor] | None = None) -> Tensor:
-        """The logits. `streams`, if given, takes up what every residual block returns, for `spike_penalty`."""
-        x = self.down(images)  # (B, 128, H/4, W/4)
+    def forward(self, images: Tensor, streams: list[Tensor] | None = None, corner: tuple[int, int] = (0, 0)) -> Tensor:
+        """The logits.
+
+        Args:
+            streams: takes up what every residual block returns, for `spike_penalty`.
+            corner: where in the field of noise the picture lies, in units of 4 pixels.
+        """
+        n = self.config.width
+        x = self.down[1](self.down[0](images))  # (B, 64, H/2, W/2)
+        x = self.down[2](x, self.carried_noise(images, 4 * n, 1, corner))  # (B, 128, H/4, W/4)
         for block in self.trunk:
             x = block(x)
             if streams is not None:
                 streams.append(x)
-        carried = self.carried(images) if self.config.photo_channels else None
-        x = self.up[0](self.upsample(x))  # (B, 64, H/2, W/2)
-        x = self.up[1](self.upsample(x), carried)  # (B, 32, H, W)
+        x = self.up[0](self.upsample(x), self.carried_noise(images, 2 * n, 2, corner))  # (B, 64, H/2, W/2)
+        x = self.up[1](self.upsample(x), self.carried_photo(images))  # (B, 32, H, W)
         return self.out(x)  # (B, 3, H, W), logits
 
     def upsample(self, x: Tensor) -> Tensor:
-        """Twice as high and wide: (B, C, H, W) -> (B, C, 2H, 2W)."""
-        return F.interpolate(x, scale_factor=2, mode=self.config.upsampling)
+        """Twice as high and wide: (B, C, H, W) -> (B, C, 2H, 2W).
 
-    def carried(self, images: Tensor) -> Tensor:
+        Bilinear interpolation lets half of a wave of two samples pass, and repeats it at other frequencies; the next
+        instance norm makes it as strong as ever: a weave all over the picture. "smooth" takes that wave out first.
+        """
+        if self.config.upsampling == "nearest":
+            return F.interpolate(x, scale_factor=2, mode="nearest")
+        return F.interpolate(_binomial(x) if self.config.upsampling == "smooth" else x, scale_factor=2, mode="bilinear")
+
+    def carried_noise(
+        self, images: Tensor, outputs: int, scale: int, corner: tuple[int, int] = (0, 0)
+    ) -> Tensor | None:
+        """What the shifts around the trunk scale: noise in the first sixteenth of the channels, and ones.
+
+        Args:
+            images: (B, 3, H, W), of which size and kind count.
+            outputs: channels of the layer.
+            scale: samples of the layer in 4 pixels.
+            corner: of the picture in the field of noise, in units of 4 pixels.
+
+        Returns:
+            (1, outputs, H * scale / 4, W * scale / 4), or None where there is no noise.
+        """
+        noisy = outputs // 16 if self.config.noise_channels else 0
+        if not noisy:
+            return None
+        height, width = (side // 4 * scale for side in images.shape[-2:])
+        noise = noise_field(noisy, height, width, (corner[0] * scale, corner[1] * scale)).to(images)
+        carried = torch.cat([noise, noise.new_ones(1, outputs - noisy, height, width)], 1)
+        return carried.contiguous(memory_format=torch.channels_last)
+
+    def carried_photo(self, images: Tensor) -> Tensor | None:
         """What the last shifts scale: the photo's logits z, -z, and ones for the other channels: (B, 32, H, W)."""
+        if not self.config.photo_channels:
+            return None
         # eight-bit black and white would be infinite; and few photos have much beyond 0.05, so that a style does what
         # it likes with the rest of the line
         z = torch.logit(images.clamp(0.05, 0.95))
@@ -197,8 +237,19 @@ class ImageTransformationNetwork(nn.Module):
         return {name: p.detach().clone() for name, p in self.named_parameters()}
 
 
+def _binomial(x: Tensor) -> Tensor:
+    """Each channel of (B, C, H, W) with the filter 1 2 1 in both directions."""
+    c = x.shape[1]
+    line = x.new_tensor([1, 2, 1]) / 4
+    return F.conv2d(reflection_pad(x, 1), (line[:, None] * line).expand(c, 1, 3, 3), groups=c)
+
+
 def transform(
-    network: nn.Module, parameters: Mapping[str, Tensor], images: Tensor, dtype: torch.dtype = torch.float32
+    network: nn.Module,
+    parameters: Mapping[str, Tensor],
+    images: Tensor,
+    dtype: torch.dtype = torch.float32,
+    corner: tuple[int, int] = (0, 0),
 ) -> Tensor:
     """The picture M(images; parameters): (B, 3, H, W) in [0, 1] -> (B, 3, H, W) in [0, 1], never less than float32.
 
@@ -207,8 +258,9 @@ def transform(
         images: sides are multiples of 4.
         dtype: of the arithmetic. bfloat16 halves the time of training on most machines; pictures for people
             are made in float32. The sigmoid is always float32, where eight bits would band.
+        corner: where in the field of noise the pictures lie, in units of 4 pixels.
     """
-    return to_picture(network, _logits(network, parameters, images, dtype))
+    return to_picture(network, _logits(network, parameters, images, dtype, corner=corner))
 
 
 @dataclass(frozen=True)
@@ -221,16 +273,20 @@ class Traced:
 
 
 def transform_traced(
-    network: nn.Module, parameters: Mapping[str, Tensor], images: Tensor, dtype: torch.dtype = torch.float32
+    network: nn.Module,
+    parameters: Mapping[str, Tensor],
+    images: Tensor,
+    dtype: torch.dtype = torch.float32,
+    corner: tuple[int, int] = (0, 0),
 ) -> Traced:
     """The same with what training looks at."""
     streams: list[Tensor] = []
-    logits = _logits(network, parameters, images, dtype, streams=streams)
+    logits = _logits(network, parameters, images, dtype, streams=streams, corner=corner)
     return Traced(to_picture(network, logits), logits, tuple(streams))
 
 
 def _logits(
-    network: nn.Module, parameters: Mapping[str, Tensor], images: Tensor, dtype: torch.dtype, **also: list[Tensor]
+    network: nn.Module, parameters: Mapping[str, Tensor], images: Tensor, dtype: torch.dtype, **also: object
 ) -> Tensor:
     cast = {name: p.to(dtype) for name, p in parameters.items()}
     x = images.to(dtype).contiguous(memory_format=torch.channels_last)

@@ -28,6 +28,7 @@ from metastyle_hub.data import CropConfig, next_readable, random_crop, random_cr
 from metastyle_hub.errors import SettingError
 from metastyle_hub.meta_training import MetaStep, MetaTrainer
 from metastyle_hub.network import Parameters, norm_parameters, transform_traced
+from metastyle_hub.noise import random_corner
 from metastyle_hub.settings import setting
 
 __all__ = ["RollingConfig", "RollingTrainer"]
@@ -62,6 +63,7 @@ class RollingBatch:
 
     contents: Tensor  # (styles + 1, 3, H, W): one for every slot that advances, and one for the identity
     rows: tuple[int, ...]  # the slots that advance
+    corner: tuple[int, int]  # of all contents in the field of noise
     fresh: dict[int, Tensor]  # new styles (1, 3, H, W) of the slots that start anew
 
 
@@ -106,7 +108,7 @@ class RollingTrainer(MetaTrainer):
             if visit == 0 or (visit + k * c.trajectory // c.slots) % c.trajectory == 0:
                 picture = next_readable(self.styles, int(rng.integers(len(self.styles))))
                 fresh[k] = random_crop(picture, CropConfig(c.style_size, min_scale=0.6), rng)[None]
-        return RollingBatch(contents, rows, fresh)
+        return RollingBatch(contents, rows, random_corner(rng), fresh)
 
     def take_step(self, batches: RollingBatch) -> MetaStep:  # type: ignore[override]
         """One step of every slot at hand, and one of what they share."""
@@ -125,7 +127,7 @@ class RollingTrainer(MetaTrainer):
         weights: Parameters = dict(self.theta)
         for name, values in moving.items():
             weights[name] = torch.cat([values, self.theta[name][None]])  # (styles + 1, C)
-        made = transform_traced(self.network, weights, contents, self.loss.features.dtype)
+        made = transform_traced(self.network, weights, contents, self.loss.features.dtype, batches.corner)
         grams = tuple(torch.cat(tap) for tap in zip(*(self._grams[k] for k in rows), strict=True))
         total, content, style_term = self.loss(made.images[:-1], self.loss.targets(contents[:-1], grams))
         some = tuple(g[:1] for g in grams)  # the restraint asks for content alone, so any style will do

@@ -66,6 +66,6 @@ class _InHalfPrecision(ImageTransformationNetwork):
         super().__init__(config, output)
         self.dtype = dtype
 
-    def forward(self, images: Tensor, streams: list[Tensor] | None = None) -> Tensor:
+    def forward(self, images: Tensor, streams: list[Tensor] | None = None, corner: tuple[int, int] = (0, 0)) -> Tensor:
         with torch.autocast(images.device.type, self.dtype):
-            return super().forward(images, streams).float()
+            return super().forward(images, streams, corner).float()

@@ -28,9 +28,9 @@ __all__ = ["TilingConfig", "transform_in_tiles"]
 _EPS = 1e-5  # that of F.instance_norm
 
 # Pixels of full resolution around a tile that its layers need: 4 + 1 + 2 on the way down; on the way up 4 for the last
-# convolution, 1 and 2 for those before it, 2 and 4 for what bilinear upsampling looks at beside them: 13, rounded up
-# to a multiple of 4.
-_MARGIN = 16
+# convolution, 1 and 2 for those before it, 2 and 4 for what bilinear upsampling looks at beside them, and the same
+# once more for the filter before it: 19, rounded up to a multiple of 4.
+_MARGIN = 20
 
 
 @dataclass(frozen=True)
@@ -125,22 +125,25 @@ def transform_in_tiles(
                 if not trunk.numel():
                     trunk = x.new_empty(1, x.shape[1], height, width).contiguous(memory_format=torch.channels_last)
                 tile.write(trunk, x, 1)
-    trunk = down[-1].normalize(trunk)
+    trunk = down[-1].normalize(trunk, network.carried_noise(image, trunk.shape[1], 1))
     trunk = torch.func.functional_call(network.trunk, _within("trunk", parameters), (trunk,))
+
+    def noise(tile: _Tile) -> Tensor | None:  # carried by the norm of the first layer up
+        top, _, left, _ = tile.outer
+        return network.carried_noise(tile.read(image, 4), trunk.shape[1] // 2, 2, (top, left))
 
     up = [_Layer(layer, f"up.{i}", parameters) for i, layer in enumerate(network.up)]
     for depth, layer in enumerate(up):
         for tile in tiles:
             x = tile.read(trunk, 1)
             for earlier in up[:depth]:
-                x = earlier.normalize(earlier.convolve(network.upsample(x)))
+                x = earlier.normalize(earlier.convolve(network.upsample(x)), noise(tile))
             layer.moments.add(tile.without_margin(layer.convolve(network.upsample(x)), 2 << depth))
     picture = torch.empty_like(image)
     for tile in tiles:
         x = tile.read(trunk, 1)
-        carried = network.carried(tile.read(image, 4)) if network.config.photo_channels else None
-        for layer in up:
-            x = layer.normalize(layer.convolve(network.upsample(x)), carried if layer is up[-1] else None)
+        for layer, carried in zip(up, (noise(tile), network.carried_photo(tile.read(image, 4))), strict=True):
+            x = layer.normalize(layer.convolve(network.upsample(x)), carried)
         logits = torch.func.functional_call(network.out, _within("out", parameters), (x,))
         tile.write(picture, to_picture(network, logits), 4)
     return picture

@@ -16,6 +16,7 @@ from metastyle_hub.network import (
     transform,
     transform_traced,
 )
+from metastyle_hub.noise import noise_field
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +130,40 @@ def test_the_last_norm_carries_the_photo_s_logits():
         torch.testing.assert_close(norm(x, torch.ones_like(x)), norm(x))
     network, photo = ImageTransformationNetwork(NetworkConfig(8, 1)), tiny.photos(1).clamp(0.05, 0.95)
     z = torch.logit(photo)
-    torch.testing.assert_close(network.carried(photo), torch.cat([z, -z, torch.ones(1, 2, 32, 32)], 1))
+    torch.testing.assert_close(network.carried_photo(photo), torch.cat([z, -z, torch.ones(1, 2, 32, 32)], 1))
+
+
+def test_the_noise_s_channels_cost_no_parameter_and_can_be_left_out():
+    plain = ImageTransformationNetwork(NetworkConfig(noise_channels=False))
+    assert sum(p.numel() for p in plain.parameters()) == 1_679_235
+    assert plain.carried_noise(tiny.photos(1), 128, 1) is None
+    network, x = ImageTransformationNetwork(NetworkConfig(8, 1)), tiny.photos(1)
+    carried = network.carried_noise(x, 32, 1, (5, 7))
+    assert torch.equal(carried[:, :2], noise_field(2, 8, 8, (5, 7)))
+    assert torch.equal(carried[:, 2:], torch.ones(1, 30, 8, 8))
+    assert torch.equal(network.carried_noise(x, 16, 2, (5, 7))[:, :1], noise_field(1, 16, 16, (10, 14)))
+
+
+def test_a_style_decides_by_its_shifts_how_much_noise_there_is():
+    config = NetworkConfig(8, 1)
+    network, x, parameters = ImageTransformationNetwork(config), tiny.photos(1), tiny.parameters(config=config)
+    silent = {name: p.clone() for name, p in parameters.items()}
+    silent["down.2.norm.shift"][:2] = 0
+    silent["up.0.norm.shift"][:1] = 0
+    with torch.no_grad():
+        for given, moves in ((parameters, True), (silent, False)):
+            here, there = (transform(network, given, x, corner=corner) for corner in ((0, 0), (100, 3)))
+            assert (float((here - there).abs().max()) > 1e-3) == moves
+
+
+def test_a_picture_of_one_colour_becomes_texture_by_noise_alone():
+    x = torch.full((1, 3, 64, 64), 0.5)
+    inner = (..., slice(24, 40), slice(24, 40))  # away from the borders
+    for noisy in (True, False):
+        config = NetworkConfig(8, 1, noise_channels=noisy)
+        with torch.no_grad():
+            picture = transform(ImageTransformationNetwork(config), tiny.parameters(config=config), x)
+        assert (float(picture[inner].std((2, 3)).mean()) > 1e-2) == noisy
 
 
 def test_a_new_network_is_nearly_the_identity():
@@ -185,7 +219,7 @@ def test_a_spike_is_what_is_far_out_in_its_channel():
 
 
 def test_streams_are_those_behind_the_residual_blocks():
-    network, photo = ImageTransformationNetwork(NetworkConfig(4, 2)), tiny.photos(1)
+    network, photo = ImageTransformationNetwork(NetworkConfig(4, 2, noise_channels=False)), tiny.photos(1)
     parameters = tiny.parameters(config=network.config)
     with torch.no_grad():
         made = transform_traced(network, parameters, photo)
@@ -205,7 +239,10 @@ def test_convolutions_pad_by_reflection():
 
 def test_borders_are_painted_like_the_rest():
     # zero padding would see an edge around every picture, and darken or brighten its frame
-    network, flat = ImageTransformationNetwork(tiny.NETWORK), torch.full((1, 3, 48, 64), 0.7)
+    network, flat = (
+        ImageTransformationNetwork(NetworkConfig(4, 1, noise_channels=False)),
+        torch.full((1, 3, 48, 64), 0.7),
+    )
     with torch.no_grad():
         result = transform(network, tiny.parameters(), flat)
     assert float((result - result[..., 24:25, 32:33]).abs().max()) < 1e-3
@@ -223,6 +260,22 @@ def test_a_smooth_photo_gets_no_grid():
         spectrum = torch.fft.rfft(row - row.mean(1, keepdim=True), dim=1).abs().square().mean(0)
         grid[upsampling] = float(spectrum[[8, 16]].sum())  # waves of four and of two pixels
     assert grid["bilinear"] < 0.2 * grid["nearest"]
+
+
+def test_smooth_upsampling_takes_out_the_wave_that_would_become_a_weave():
+    y, x = torch.meshgrid(torch.arange(12.0), torch.arange(16.0), indexing="ij")
+    smooth, bilinear = (ImageTransformationNetwork(NetworkConfig(4, 1, upsampling=u)) for u in ("smooth", "bilinear"))
+    inner = (..., slice(4, -4), slice(4, -4))
+    for wave in ((-1) ** x, (-1) ** y, (-1) ** (x + y)):
+        left = [float(network.upsample(wave[None, None])[inner].abs().max()) for network in (smooth, bilinear)]
+        assert left[0] < 1e-6 < 0.2 < left[1]
+    slope = smooth.upsample((2 * x - y + 3)[None, None])  # what is no texture stays as it is
+    torch.testing.assert_close(slope[inner], bilinear.upsample((2 * x - y + 3)[None, None])[inner])
+    point = torch.zeros(1, 2, 9, 9)
+    point[0, 0, 4, 4] = 1
+    tent = torch.tensor([1.0, 3, 5, 7, 7, 5, 3, 1]) / 16
+    torch.testing.assert_close(smooth.upsample(point)[0, 0, 5:13, 5:13], tent[:, None] * tent)
+    assert float(smooth.upsample(point)[0, 1].abs().max()) == 0, "channels stay apart"
 
 
 def test_bfloat16_paints_nearly_the_same_picture():
