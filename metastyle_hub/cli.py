@@ -29,6 +29,7 @@ from metastyle_hub.cli_files import distinct, photo_files, room_for_style, suffi
 from metastyle_hub.cli_hub import add_hub_commands
 from metastyle_hub.cli_space import add_space_command
 from metastyle_hub.demo import Demo, demo_steps
+from metastyle_hub.devices import keep_freed_memory
 from metastyle_hub.errors import ImageError, MetaStyleError, SettingError
 from metastyle_hub.hub import EMBEDDED
 from metastyle_hub.images import check_writable, load_image, save_image
@@ -51,7 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # the Hub's client writes to stderr by itself; of its retries one line each is enough, the cause comes at the end
     logging.getLogger("huggingface_hub").propagate = False
     logging.getLogger("huggingface_hub.utils._http").addFilter(_without_causes)
-    argv = sys.argv[1:] if argv is None else argv
+    if argv is None:  # the program itself, not a call from another
+        argv = sys.argv[1:]
+        keep_freed_memory()
     try:
         if "" in argv:  # which would otherwise mean the current folder
             raise SettingError("One of the arguments is empty; if it comes from a variable, check that this is set.")

@@ -32,7 +32,7 @@ from metastyle_hub.adaptation import AdaptationConfig, adapt_parameters
 from metastyle_hub.artifacts import ArtifactError, read_artifact
 from metastyle_hub.bilevel import MetaTrainingConfig
 from metastyle_hub.data import ImagePool, center_crops, next_readable, open_pool
-from metastyle_hub.devices import training_dtype
+from metastyle_hub.devices import keep_freed_memory, training_dtype
 from metastyle_hub.errors import MetaStyleError
 from metastyle_hub.features import feature_names, load_features
 from metastyle_hub.images import save_image
@@ -133,6 +133,8 @@ def main(arguments: list[str] | None = None) -> None:
     add_arguments(parser.add_argument_group("weights of the loss"), LossWeights)
     add_arguments(parser.add_argument_group("the network, without --init"), NetworkConfig)
     args = parser.parse_args(arguments)
+    if arguments is None:  # the program itself
+        keep_freed_memory()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         train(args)

@@ -1,10 +1,12 @@
 """A device is one that is there, or one sentence says why not."""
 
+import platform
+
 import pytest
 import tiny
 import torch
 
-from metastyle_hub.devices import DeviceError, enough_memory, resolve_device, training_dtype
+from metastyle_hub.devices import DeviceError, enough_memory, keep_freed_memory, resolve_device, training_dtype
 from metastyle_hub.errors import MetaStyleError
 
 
@@ -94,3 +96,27 @@ def test_an_operation_that_an_accelerator_lacks_is_one_sentence():
 def test_cuda_is_resolved_where_it_is():
     assert resolve_device("cuda") == torch.device("cuda", torch.cuda.current_device()) == torch.empty(1).cuda().device
     assert training_dtype(torch.device("cuda")) in (torch.float32, torch.bfloat16)
+
+
+def test_freed_memory_is_kept_for_the_next_tensor():
+    code = """
+import sys, torch
+from metastyle_hub.devices import keep_freed_memory
+told = sys.argv[1] == "keep" and keep_freed_memory()
+assert told or sys.argv[1] == "leave"
+resident = lambda: int(open("/proc/self/statm").read().split()[1]) * 4 // 1024  # MB
+before = resident()
+large = torch.ones(64, 2**20)  # 256 MB
+there = resident()
+del large
+print(before, there, resident())
+"""
+    if platform.libc_ver()[0] != "glibc":
+        assert not keep_freed_memory()
+        return
+    for what, kept in (("leave", False), ("keep", True)):
+        done = tiny.python("-c", code, what)
+        assert done.returncode == 0, done.stderr
+        before, there, after = map(int, done.stdout.split())
+        assert there - before > 200
+        assert (after - before > 200) == kept
