@@ -186,7 +186,8 @@ class Evaluation:
         if method.kind == "gatys":
             parts["gatys"] = asdict(method.gatys)
         elif method.kind != "photo":
-            parts |= {"adaptation": method.adaptation.to_dict(), "learning": self._learning_key}
+            network = self._architecture(method).to_dict()
+            parts |= {"adaptation": method.adaptation.to_dict(), "learning": self._learning_key, "network": network}
             parts["theta"] = self._theta_key if method.kind == "base" else None
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -208,7 +209,7 @@ class Evaluation:
 
     @cached_property
     def _learning_key(self) -> object:
-        return _loss_key(self.loss), _pool_key(self.pool), self.network.to_dict()
+        return _loss_key(self.loss), _pool_key(self.pool)
 
     def _finished(self) -> dict[str, list[Measurement]]:
         done: dict[str, list[Measurement]] = {}
@@ -257,15 +258,19 @@ class Evaluation:
         else:
             yield from self._network_unit(method, style, chosen)
 
+    def _architecture(self, method: Method) -> NetworkConfig:
+        """The base's own; the rival's is the paper's, without what this project adds to it."""
+        if method.kind == "base":
+            return self.network
+        return replace(self.network, photo_channels=False, noise_channels=False, upsampling="nearest")
+
     def _network_unit(self, method: Method, style: int, chosen: list[int]) -> Iterator[Measurement]:
         torch.manual_seed(style)  # the random start of "scratch", another for every style
-        # the rival is the paper's network, without what this project adds to it
-        own = method.kind == "base"
-        papers = replace(self.network, photo_channels=False, noise_channels=False, upsampling="nearest")
-        if own:
-            network, theta = new_skeleton(self.network, self.output), self.theta
+        architecture = self._architecture(method)
+        if method.kind == "base":
+            network, theta = new_skeleton(architecture, self.output), self.theta
         else:
-            network = ImageTransformationNetwork(papers).to(self.contents.device)
+            network = ImageTransformationNetwork(architecture).to(self.contents.device)
             theta = network.parameters_dict()
 
         def steps() -> Iterator[AdaptationStep]:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from metastyle_hub.devices import at_least_float32
 from metastyle_hub.noise import noise_field
-from metastyle_hub.padding import ReflectionConv2d, reflection_pad
+from metastyle_hub.padding import ReflectionConv2d, binomial_filter
 from metastyle_hub.settings import Settings, setting
 
 __all__ = [
@@ -183,7 +183,9 @@ class ImageTransformationNetwork(nn.Module):
         """
         if self.config.upsampling == "nearest":
             return F.interpolate(x, scale_factor=2, mode="nearest")
-        return F.interpolate(_binomial(x) if self.config.upsampling == "smooth" else x, scale_factor=2, mode="bilinear")
+        return F.interpolate(
+            binomial_filter(x) if self.config.upsampling == "smooth" else x, scale_factor=2, mode="bilinear"
+        )
 
     def carried_noise(
         self, images: Tensor, outputs: int, scale: int, corner: tuple[int, int] = (0, 0)
@@ -235,13 +237,6 @@ class ImageTransformationNetwork(nn.Module):
     def parameters_dict(self) -> Parameters:
         """The parameters by name, detached: a value to adapt, mix or save; changing it leaves the network alone."""
         return {name: p.detach().clone() for name, p in self.named_parameters()}
-
-
-def _binomial(x: Tensor) -> Tensor:
-    """Each channel of (B, C, H, W) with the filter 1 2 1 in both directions."""
-    c = x.shape[1]
-    line = x.new_tensor([1, 2, 1]) / 4
-    return F.conv2d(reflection_pad(x, 1), (line[:, None] * line).expand(c, 1, 3, 3), groups=c)
 
 
 def transform(

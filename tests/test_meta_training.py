@@ -12,6 +12,7 @@ import killed_run
 import pytest
 import tiny
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from metastyle_hub.bilevel import MetaBatch, MetaTrainingConfig, inner_loop, meta_loss
@@ -51,6 +52,7 @@ def config(steps: int, second_order: bool = True, **settings: float) -> MetaTrai
         "spike_limit": 1.0,
         "identity_weight": 3.0,
         "identity_content_weight": 0.3,
+        "identity_detail_weight": 2.0,
         **settings,
     }
     return MetaTrainingConfig(
@@ -198,7 +200,8 @@ def test_the_outer_loss_is_validation_loss_plus_identity_plus_penalty():
     for p in theta.values():
         p.requires_grad_()
     rates = {name: r.exp() for name, r in log_rates.items()}
-    settings = config(1, identity_weight=2.0, identity_content_weight=0.5, logit_weight=4.0, spike_weight=3.0)
+    identities = {"identity_weight": 2.0, "identity_content_weight": 0.5, "identity_detail_weight": 6.0}
+    settings = config(1, **identities, logit_weight=4.0, spike_weight=3.0)
     losses = meta_loss(NETWORK, theta, rates, BATCH, LOSS, settings)
     grams = LOSS.style_grams(BATCH.style)
     w, *_ = inner_loop(NETWORK, theta, rates, BATCH.train_contents, grams, LOSS, steps=1)
@@ -207,10 +210,16 @@ def test_the_outer_loss_is_validation_loss_plus_identity_plus_penalty():
     valid = LOSS(adapted.images, LOSS.targets(BATCH.valid_contents, grams))[0].log().mean()
     identity = (made.images - BATCH.train_contents).abs().mean()
     kept = LOSS(made.images, LOSS.targets(BATCH.train_contents, grams))[1].mean()
+    error = F.pad(made.images - BATCH.train_contents, (1, 1, 1, 1), mode="reflect").unfold(2, 3, 1).unfold(3, 3, 1)
+    around = torch.tensor([[1, 2, 1], [2, 4, 2], [1, 2, 1]], dtype=DOUBLE) / 16
+    detail = (error[..., 1, 1] - (error * around).sum((-2, -1))).abs().mean()
     penalty = sum((z.abs() - 0.2).relu().square().mean() for z in (made.logits, adapted.logits)) / 2
     spikes = sum(spike_penalty(each.streams, 1.0) for each in (made, adapted)) / 2
-    assert min(float(t.detach()) for t in (valid.abs(), identity, kept, penalty, spikes)) > 1e-3, "all take part"
-    torch.testing.assert_close(losses.outer, valid + 2 * identity + 0.5 * kept + 4 * penalty + 3 * spikes)
+    assert min(float(t.detach()) for t in (valid.abs(), identity, kept, detail, penalty, spikes)) > 1e-3, (
+        "all take part"
+    )
+    held = 2 * identity + 0.5 * kept + 6 * detail + 4 * penalty + 3 * spikes
+    torch.testing.assert_close(losses.outer, valid + held)
     torch.testing.assert_close((losses.valid, losses.identity), (valid, identity))
 
 

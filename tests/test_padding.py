@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from metastyle_hub.padding import ReflectionConv2d, reflection_pad
+from metastyle_hub.padding import ReflectionConv2d, binomial_filter, reflection_pad
 
 
 @pytest.mark.parametrize("margin", [1, 2, 4])
@@ -37,3 +37,13 @@ def test_a_convolution_is_that_of_torch_with_the_same_weights(kernel, stride):
     theirs.load_state_dict(ours.state_dict())
     x = torch.rand(2, 3, 16, 20)
     torch.testing.assert_close(ours(x), theirs(x))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_the_binomial_filter_is_a_convolution_with_1_2_1_of_each_channel(layout):
+    x = torch.randn(2, 3, 7, 9).contiguous(memory_format=layout)
+    kernel = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16
+    padded = F.pad(x, (1, 1, 1, 1), mode="reflect")
+    for channel in range(3):
+        alone = F.conv2d(padded[:, channel : channel + 1], kernel[None, None])
+        torch.testing.assert_close(binomial_filter(x)[:, channel : channel + 1], alone)

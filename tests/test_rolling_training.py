@@ -58,7 +58,9 @@ def test_a_fresh_slot_starts_from_theta_and_its_first_step_has_the_length_of_the
 
 
 def test_convolutions_learn_from_the_slots_but_the_norms_of_theta_only_from_the_identity() -> None:
-    config = replace(CONFIG, identity_weight=0.0, identity_content_weight=0.0, logit_weight=0.0)
+    config = replace(
+        CONFIG, identity_weight=0.0, identity_content_weight=0.0, identity_detail_weight=0.0, logit_weight=0.0
+    )
     run = trainer(config)
     before = {name: p.detach().clone() for name, p in run.theta.items()}
     run.take_step(run.batches(0))
@@ -110,7 +112,7 @@ def test_a_rolling_run_does_not_go_on_as_a_bilevel_one_nor_the_other_way_round(t
 
 def test_the_outer_loss_is_that_of_the_slots_plus_what_holds_theta() -> None:
     # limits this low make the penalties on logits and spikes count
-    low = {"logit_limit": 0.1, "spike_limit": 1.0}
+    low = {"logit_limit": 0.1, "spike_limit": 1.0, "identity_detail_weight": 0.0}
     config = replace(
         CONFIG, identity_weight=2.0, identity_content_weight=0.0, logit_weight=4.0, spike_weight=3.0, **low
     )
