@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from metastyle_hub.devices import at_least_float32
 from metastyle_hub.noise import noise_field
-from metastyle_hub.padding import ReflectionConv2d, binomial_filter
+from metastyle_hub.padding import ReflectionConv2d
 from metastyle_hub.settings import Settings, setting
 
 __all__ = [
@@ -54,9 +54,9 @@ class NetworkConfig(Settings):
     residual_blocks: int = setting(5, "in the trunk, at a quarter of the resolution", low=0, high=64)
     photo_channels: bool = setting(True, "whether the last norm layer carries the photo's own logits; ours")
     upsampling: str = setting(
-        "smooth",
-        "to twice the size; the paper's nearest leaves grids where photos are flat, bilinear weaves instead of strokes",
-        choices=("smooth", "bilinear", "nearest"),
+        "bilinear",
+        "to twice the size; the paper's nearest leaves grids where photos are flat",
+        choices=("bilinear", "nearest"),
     )
     noise_channels: bool = setting(
         True, "whether the norms around the trunk carry noise for strokes to begin with; ours"
@@ -176,16 +176,8 @@ class ImageTransformationNetwork(nn.Module):
         return self.out(x)  # (B, 3, H, W), logits
 
     def upsample(self, x: Tensor) -> Tensor:
-        """Twice as high and wide: (B, C, H, W) -> (B, C, 2H, 2W).
-
-        Bilinear interpolation lets half of a wave of two samples pass, and repeats it at other frequencies; the next
-        instance norm makes it as strong as ever: a weave all over the picture. "smooth" takes that wave out first.
-        """
-        if self.config.upsampling == "nearest":
-            return F.interpolate(x, scale_factor=2, mode="nearest")
-        return F.interpolate(
-            binomial_filter(x) if self.config.upsampling == "smooth" else x, scale_factor=2, mode="bilinear"
-        )
+        """Twice as high and wide: (B, C, H, W) -> (B, C, 2H, 2W)."""
+        return F.interpolate(x, scale_factor=2, mode=self.config.upsampling)
 
     def carried_noise(
         self, images: Tensor, outputs: int, scale: int, corner: tuple[int, int] = (0, 0)

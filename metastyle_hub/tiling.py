@@ -28,9 +28,9 @@ __all__ = ["TilingConfig", "transform_in_tiles"]
 _EPS = 1e-5  # that of F.instance_norm
 
 # Pixels of full resolution around a tile that its layers need: 4 + 1 + 2 on the way down; on the way up 4 for the last
-# convolution, 1 and 2 for those before it, 2 and 4 for what bilinear upsampling looks at beside them, and the same
-# once more for the filter before it: 19, rounded up to a multiple of 4.
-_MARGIN = 20
+# convolution, 1 and 2 for those before it, 2 and 4 for what bilinear upsampling looks at beside them: 13, rounded up
+# to a multiple of 4.
+_MARGIN = 16
 
 
 @dataclass(frozen=True)

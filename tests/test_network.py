@@ -262,22 +262,6 @@ def test_a_smooth_photo_gets_no_grid():
     assert grid["bilinear"] < 0.2 * grid["nearest"]
 
 
-def test_smooth_upsampling_takes_out_the_wave_that_would_become_a_weave():
-    y, x = torch.meshgrid(torch.arange(12.0), torch.arange(16.0), indexing="ij")
-    smooth, bilinear = (ImageTransformationNetwork(NetworkConfig(4, 1, upsampling=u)) for u in ("smooth", "bilinear"))
-    inner = (..., slice(4, -4), slice(4, -4))
-    for wave in ((-1) ** x, (-1) ** y, (-1) ** (x + y)):
-        left = [float(network.upsample(wave[None, None])[inner].abs().max()) for network in (smooth, bilinear)]
-        assert left[0] < 1e-6 < 0.2 < left[1]
-    slope = smooth.upsample((2 * x - y + 3)[None, None])  # what is no texture stays as it is
-    torch.testing.assert_close(slope[inner], bilinear.upsample((2 * x - y + 3)[None, None])[inner])
-    point = torch.zeros(1, 2, 9, 9)
-    point[0, 0, 4, 4] = 1
-    tent = torch.tensor([1.0, 3, 5, 7, 7, 5, 3, 1]) / 16
-    torch.testing.assert_close(smooth.upsample(point)[0, 0, 5:13, 5:13], tent[:, None] * tent)
-    assert float(smooth.upsample(point)[0, 1].abs().max()) == 0, "channels stay apart"
-
-
 def test_bfloat16_paints_nearly_the_same_picture():
     network, parameters, batch = ImageTransformationNetwork(tiny.NETWORK), tiny.parameters(), tiny.photos(1)
     with torch.no_grad():
