@@ -43,3 +43,11 @@ def test_what_learns_draws_its_place_from_the_whole_field():
     corners = np.array([random_corner(rng) for _ in range(2000)])
     assert corners.min() >= 0 and corners.max() < PERIOD
     assert len(np.unique(corners[:, 0])) == len(np.unique(corners[:, 1])) == PERIOD
+
+
+def test_noise_first_asked_for_in_inference_mode_serves_training_later():
+    with torch.inference_mode():
+        noise_field(37, 2, 2)
+    shift = torch.ones(37, 1, 1, requires_grad=True)
+    (gradient,) = torch.autograd.grad((shift * noise_field(37, 2, 2)).sum(), shift)
+    assert torch.equal(gradient, noise_field(37, 2, 2).sum((0, 2, 3))[:, None, None])
