@@ -108,7 +108,7 @@ def keep_freed_memory() -> bool:
 
     The system hands out zeroed pages, which takes longer than many a layer: a photo of 1024 x 1024 is stylised in
     3.0 s instead of 5.1 (docs/performance.md). The price: the process stays as large as it ever was, so this is for
-    programs to decide, and the library never calls it by itself. The command line and the page do.
+    programs to decide, and the library never calls it by itself. The command line does.
 
     Returns:
         Whether it is so: only glibc can be told.
