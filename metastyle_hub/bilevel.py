@@ -51,7 +51,7 @@ class MetaTrainingConfig(Settings):
     identity_steps: int = setting(0, "first steps, which only teach the network to return its input", low=0)
     identity_weight: float = setting(3.0, "of mean |M(c; theta) - c|, which keeps theta free of style", low=0)
     identity_content_weight: float = setting(0.3, "of content(c, M(c; theta)), the same in features", low=0)
-    identity_detail_weight: float = setting(15.0, "of the same among neighbours, finer than features see", low=0)
+    identity_detail_weight: float = setting(15.0, "of mean |D M(c) - D c|, D what a 1 2 1 filter takes away", low=0)
     logit_weight: float = setting(1.0, "of mean relu(|z| - limit)^2: saturated pixels become blobs", low=0)
     logit_limit: float = setting(3.5, "logits up to here are free; sigmoid(3.5) = 0.97", low=0)
     spike_weight: float = setting(5.0, "of spots where the trunk is far out, which become blobs", low=0)
@@ -161,8 +161,9 @@ def restraint(
     tone; without a term of its own for detail theta made such waves nearly three times as strong as the photo has them.
     """
     c = config
-    identity = (images - contents).abs().mean()
-    detail = ((images - contents) - binomial_filter(images - contents)).abs().mean()
+    error = images - contents
+    identity = error.abs().mean()
+    detail = (error - binomial_filter(error)).abs().mean()
     kept = loss(images, loss.targets(contents, grams))[1].mean()
     logits = torch.stack([(each.logits.abs() - c.logit_limit).relu().square().mean() for each in passes]).mean()
     spikes = torch.stack([spike_penalty(each.streams, c.spike_limit) for each in passes]).mean()

@@ -100,11 +100,11 @@ def test_cuda_is_resolved_where_it_is():
 
 def test_freed_memory_is_kept_for_the_next_tensor():
     code = """
-import sys, torch
+import os, sys, torch
 from metastyle_hub.devices import keep_freed_memory
 told = sys.argv[1] == "keep" and keep_freed_memory()
 assert told or sys.argv[1] == "leave"
-resident = lambda: int(open("/proc/self/statm").read().split()[1]) * 4 // 1024  # MB
+resident = lambda: int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20  # MB
 before = resident()
 large = torch.ones(64, 2**20)  # 256 MB
 there = resident()

@@ -239,10 +239,8 @@ def test_convolutions_pad_by_reflection():
 
 def test_borders_are_painted_like_the_rest():
     # zero padding would see an edge around every picture, and darken or brighten its frame
-    network, flat = (
-        ImageTransformationNetwork(NetworkConfig(4, 1, noise_channels=False)),
-        torch.full((1, 3, 48, 64), 0.7),
-    )
+    network = ImageTransformationNetwork(NetworkConfig(4, 1, noise_channels=False))
+    flat = torch.full((1, 3, 48, 64), 0.7)
     with torch.no_grad():
         result = transform(network, tiny.parameters(), flat)
     assert float((result - result[..., 24:25, 32:33]).abs().max()) < 1e-3
