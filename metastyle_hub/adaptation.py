@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from metastyle_hub.data import CropConfig, ImagePool, random_crops
 from metastyle_hub.errors import MetaStyleError
 from metastyle_hub.loss import LossWeights, PerceptualLoss
-from metastyle_hub.network import Parameters, norm_parameters, transform
+from metastyle_hub.network import transform
 from metastyle_hub.noise import random_corner
+from metastyle_hub.parameters import MOVES, Parameters, is_norm_parameter, moving_parameters
 from metastyle_hub.settings import Settings, setting
 
 __all__ = ["AdaptationConfig", "AdaptationError", "AdaptationStep", "adapt_parameters"]
@@ -36,9 +37,13 @@ class AdaptationConfig(Settings):
 
     steps: int = setting(100, "gradient steps; 100 to 200 in the paper", low=0, high=1000)
     parameters: str = setting(
-        "norm", "what moves: the norm scales and shifts only (13 kB), or all of the network", choices=("norm", "all")
+        "decoder",
+        "what moves: norm, scales and shifts only (13 kB); decoder, these and the convolutions behind the trunk "
+        "(0.4 MB); or all of the network (7 MB)",
+        choices=MOVES,
     )
-    learning_rate: float = setting(1e-3, "of Adam on convolutions; source: the paper", low=0, high=1)
+    learning_rate: float = setting(3e-4, "of Adam on convolutions; source: docs/decisions.md", low=0, high=1)
+    rise_steps: int = setting(30, "first steps, over which the rate on convolutions rises from 0", low=0, high=1000)
     norm_learning_rate: float = setting(3e-2, "of Adam on scales and shifts; source: docs/decisions.md", low=0, high=1)
     final_rate: float = setting(0.1, "the last step's share of the rates, which fall along a cosine", low=0, high=1)
     size: int = setting(256, "pixels a side of the content crops, a multiple of 4", low=64, high=1024, multiple=4)
@@ -57,6 +62,10 @@ class AdaptationConfig(Settings):
         """The share of the learning rates at a step: half a cosine from 1 to `final_rate`."""
         progress = step / max(1, self.steps - 1)
         return self.final_rate + (1 - self.final_rate) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+    def rise(self, step: int) -> float:
+        """The further share of the rate on convolutions, which would run ahead of the norms: up to 1, in a line."""
+        return min(1.0, (step + 1) / max(1, self.rise_steps))
 
 
 @dataclass(frozen=True)
@@ -95,16 +104,13 @@ def adapt_parameters(
     with torch.inference_mode(False):  # a caller's inference mode would make tensors that can never have a gradient
         weights: Parameters = {name: p.detach().clone() for name, p in theta.items()}
         grams = loss.style_grams(style.to(device))
-    norms = norm_parameters(weights)
-    moving = norms if config.parameters == "norm" else weights
+    moving = moving_parameters(weights, config.parameters)
     for p in moving.values():
         p.requires_grad_()
-    groups = [{"params": list(norms.values()), "peak": config.norm_learning_rate}]
-    if config.parameters == "all":
-        rest = [p for name, p in weights.items() if name not in norms]
-        groups.append({"params": rest, "peak": config.learning_rate})
+    norms = {"params": [p for name, p in moving.items() if is_norm_parameter(name)]}
+    convolutions = {"params": [p for name, p in moving.items() if not is_norm_parameter(name)]}
     # a short memory of squared gradients: with the usual 0.999 the first, large ones would brake all hundred steps
-    optimizer = torch.optim.Adam(groups, lr=config.learning_rate, betas=(0.9, 0.99))
+    optimizer = torch.optim.Adam([norms, convolutions], betas=(0.9, 0.99))
     crop = CropConfig(config.size, min_scale=0.5)
     for index in range(config.steps + 1):
         rng = np.random.default_rng((config.seed, index))
@@ -130,6 +136,7 @@ def adapt_parameters(
             gradients = torch.autograd.grad(objective, list(moving.values()))
             for p, gradient in zip(moving.values(), gradients, strict=True):
                 p.grad = gradient
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak"] * config.rate(index)
+            share = config.rate(index)
+            optimizer.param_groups[0]["lr"] = share * config.norm_learning_rate
+            optimizer.param_groups[1]["lr"] = share * config.rise(index) * config.learning_rate
             optimizer.step()

@@ -1,7 +1,8 @@
 """What is saved and shared: a folder with `config.json` and `model.safetensors`. Strict to read, atomic to write.
 
     kind "base"     the whole network theta
-    kind "style"    parameters "all": the whole adapted network; "norm": its 3,200 scales and shifts, 13 kB
+    kind "style"    what adaptation moved: parameters "norm", 3,200 scales and shifts, 13 kB; "decoder", these and the
+                    convolutions behind the trunk, 0.4 MB; "all", the whole network, 7 MB;
                     and the fingerprint of the base that it was adapted from
 
 Nothing is ever unpickled.
@@ -29,7 +30,8 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from metastyle_hub.errors import MetaStyleError, first_line
-from metastyle_hub.network import ImageTransformationNetwork, NetworkConfig, Parameters, norm_parameters
+from metastyle_hub.network import ImageTransformationNetwork, NetworkConfig
+from metastyle_hub.parameters import MOVES, Parameters, moving_parameters
 from metastyle_hub.version import __version__
 
 __all__ = [
@@ -81,7 +83,7 @@ class ArtifactConfig:
     format_version: int = FORMAT_VERSION
     library_version: str = __version__
     name: str | None = None  # for people
-    parameters: str = "all"  # of a style: "norm" or "all"
+    parameters: str = "all"  # what a style owns: "norm", "decoder" or "all", see `network.moving_parameters`
     base_model: BaseReference | None = None  # of a style
     steps: int | None = None  # gradient steps that a style has had
     adaptation: dict[str, Any] | None = None  # the AdaptationConfig behind a style
@@ -142,8 +144,10 @@ class ArtifactConfig:
                 f"{CONFIG_FILE} in {where} asks for width {size.width} and {size.residual_blocks} residual_blocks; "
                 f"more than {_MOST_WIDTH} and {_MOST_BLOCKS} are not loaded."
             )
-        if config.parameters not in ("norm", "all"):
-            raise ArtifactError(f"{CONFIG_FILE} in {where}: parameters must be norm or all, got {config.parameters!r}.")
+        if config.parameters not in MOVES:
+            raise ArtifactError(
+                f"{CONFIG_FILE} in {where}: parameters must be one of {', '.join(MOVES)}, got {config.parameters!r}."
+            )
         if config.output not in (None, "clamp"):
             raise ArtifactError(f"{CONFIG_FILE} in {where}: output must be clamp or left out, got {config.output!r}.")
         if config.kind == "style" and config.base_model is None:
@@ -237,8 +241,8 @@ def checked_parameters(tensors: Mapping[str, Tensor], config: ArtifactConfig, wh
         ArtifactError: one sentence that says what is wrong.
     """
     expected = expected_parameters(config.architecture)
-    if config.kind == "style" and config.parameters == "norm":
-        expected = norm_parameters(expected)
+    if config.kind == "style":
+        expected = moving_parameters(expected, config.parameters)
     if absent := sorted(expected.keys() - tensors.keys()):
         raise ArtifactError(f"{what} lacks {len(absent)} tensors, {absent[0]} among them; {remedy}.")
     if extra := sorted(tensors.keys() - expected.keys()):

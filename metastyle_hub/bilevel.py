@@ -21,8 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from metastyle_hub.loss import LossWeights, PerceptualLoss
-from metastyle_hub.network import NetworkConfig, Parameters, Traced, norm_parameters, spike_penalty, transform_traced
+from metastyle_hub.network import NetworkConfig, Traced, spike_penalty, transform_traced
 from metastyle_hub.padding import binomial_filter
+from metastyle_hub.parameters import Parameters, norm_parameters
 from metastyle_hub.settings import Settings, setting
 
 __all__ = ["MetaBatch", "MetaLosses", "MetaTrainingConfig", "Restraint", "inner_loop", "meta_loss", "restraint"]

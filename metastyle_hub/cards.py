@@ -39,6 +39,11 @@ _OURS = ("library_name", "pipeline_tag", "base_model", "base_model_relation", "m
 _BLOCK = re.compile(r"\A\s*---[ \t]*\r?\n(.*?)\r?\n?---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 _MARK = re.compile(r"<!-- written by metastyle_hub, checksum ([0-9a-f]{16}) -->\s*\Z")
 _PLACE = "this-folder"
+_OWNED = {
+    "norm": "norm scales and shifts, 13 kB",
+    "decoder": "norms and the convolutions behind the trunk, 0.4 MB",
+    "all": "the whole network",
+}
 
 
 def base_tag(fingerprint: str) -> str:
@@ -197,7 +202,7 @@ def _body(config: ArtifactConfig, fingerprint: str, gallery: bool) -> str:
 
 def _facts(config: ArtifactConfig, fingerprint: str) -> Iterable[tuple[str, object]]:
     if config.kind == "style":
-        yield "parameters", "norm scales and shifts, 13 kB" if config.parameters == "norm" else "the whole network"
+        yield "parameters", _OWNED[config.parameters]
         yield "base", _base_text(config.base_model)
     yield "fingerprint of the base" if config.kind == "style" else "fingerprint", f"`{fingerprint[:12]}`"
     yield "network", ", ".join(f"{k} {v}" for k, v in config.architecture.to_dict().items())

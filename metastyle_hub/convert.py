@@ -20,7 +20,8 @@ from torch import Tensor
 
 from metastyle_hub.artifacts import ArtifactError, expected_parameters
 from metastyle_hub.model import MetaStyle
-from metastyle_hub.network import NetworkConfig, Parameters
+from metastyle_hub.network import NetworkConfig
+from metastyle_hub.parameters import Parameters
 
 __all__ = ["convert_johnson"]
 

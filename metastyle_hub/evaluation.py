@@ -40,7 +40,8 @@ from metastyle_hub.features import SPECS, load_features
 from metastyle_hub.gatys import GatysConfig, optimize_pixels
 from metastyle_hub.images import load_image, save_image, to_pil
 from metastyle_hub.loss import LossWeights, PerceptualLoss
-from metastyle_hub.network import ImageTransformationNetwork, NetworkConfig, Parameters, transform
+from metastyle_hub.network import ImageTransformationNetwork, NetworkConfig, transform
+from metastyle_hub.parameters import Parameters
 from metastyle_hub.sheets import contact_sheet
 from metastyle_hub.skeletons import new_skeleton
 from metastyle_hub.version import __version__

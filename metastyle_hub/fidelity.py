@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from metastyle_hub.network import Parameters, transform
+from metastyle_hub.network import transform
+from metastyle_hub.parameters import Parameters
 
 __all__ = ["Fidelity", "fidelity", "psnr"]
 

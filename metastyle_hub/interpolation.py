@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from metastyle_hub.errors import MetaStyleError
-from metastyle_hub.network import Parameters
+from metastyle_hub.parameters import Parameters
 
 __all__ = ["InterpolationError", "check_weights", "combine"]
 

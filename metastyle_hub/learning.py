@@ -18,8 +18,8 @@ from metastyle_hub.devices import enough_memory, training_dtype
 from metastyle_hub.features import load_features
 from metastyle_hub.images import ImageLike, image_sha256, load_image
 from metastyle_hub.loss import PerceptualLoss
-from metastyle_hub.network import Parameters, norm_parameters
 from metastyle_hub.painting import style_tensor
+from metastyle_hub.parameters import Parameters, moving_parameters, widest
 from metastyle_hub.skeletons import new_skeleton
 
 __all__ = ["Lesson", "learn"]
@@ -63,7 +63,7 @@ def learn(
     Args:
         start: describes what is adapted: the base, or a style of it whose steps count on.
         theta: the parameters of that.
-        base: those of the base, which a style of norms shares.
+        base: those of the base, which the style shares as far as it does not move them.
 
     Raises:
         FeaturesError: at once, the feature network cannot be had.
@@ -76,8 +76,8 @@ def learn(
     config = replace(lesson.config, precision=str(dtype).removeprefix("torch."))
     loss = PerceptualLoss(load_features(config.features, device=device, dtype=dtype), config.weights)
     further = start.kind == "style"
-    # a style of a style is again a style of the base; its earlier steps moved all parameters if either did
-    kind = "all" if "all" in (config.parameters, start.parameters if further else "norm") else "norm"
+    # a style of a style is again a style of the base, which owns what any of its steps moved
+    kind = widest([config.parameters, *([start.parameters] if further else [])])
     described = ArtifactConfig(
         kind="style",
         architecture=start.architecture,
@@ -96,7 +96,7 @@ def learn(
     def steps() -> Iterator[tuple[AdaptationStep, ArtifactConfig, Parameters]]:
         with enough_memory("adaptation", device, "a smaller size or style_size, or batch=1"):
             for step in adapt_parameters(network, theta, lesson.style, lesson.contents, loss, config):
-                moved = step.parameters if kind == "all" else {**base, **norm_parameters(step.parameters)}
+                moved = {**base, **moving_parameters(step.parameters, kind)}
                 yield step, replace(described, steps=before + step.index), moved
 
     return steps()

@@ -11,8 +11,8 @@ from weakref import WeakValueDictionary
 
 from metastyle_hub.artifacts import CONFIG_FILE, Artifact, ArtifactConfig, ArtifactError, read_artifact
 from metastyle_hub.hub import EMBEDDED, HubError, HubOptions, Snapshot, fetch
-from metastyle_hub.network import Parameters
 from metastyle_hub.parameter_sets import ParameterSet
+from metastyle_hub.parameters import Parameters
 
 __all__ = ["FORMER_BASES", "Bases", "load", "placed"]
 

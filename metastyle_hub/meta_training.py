@@ -21,8 +21,9 @@ from metastyle_hub.features import FeatureNetwork
 from metastyle_hub.loss import PerceptualLoss
 from metastyle_hub.model import MetaStyle
 from metastyle_hub.muon import Muon, has_directions
-from metastyle_hub.network import ImageTransformationNetwork, norm_parameters
+from metastyle_hub.network import ImageTransformationNetwork
 from metastyle_hub.noise import random_corner
+from metastyle_hub.parameters import norm_parameters
 
 __all__ = ["MetaStep", "MetaTrainer"]
 

@@ -29,9 +29,10 @@ from metastyle_hub.images import ImageLike
 from metastyle_hub.interpolation import InterpolationError, check_weights, combine
 from metastyle_hub.learning import Lesson, learn
 from metastyle_hub.loading import Bases, load, placed
-from metastyle_hub.network import NetworkConfig, norm_parameters
+from metastyle_hub.network import NetworkConfig
 from metastyle_hub.painting import paint, paint_each
 from metastyle_hub.parameter_sets import ParameterSet
+from metastyle_hub.parameters import moving_parameters, widest
 from metastyle_hub.pushing import PushOptions
 from metastyle_hub.sharing import NOTHING, Along, save, share, without_paths
 from metastyle_hub.skeletons import resolve_dtype
@@ -66,8 +67,8 @@ class MetaStyle(ParameterSet):
 
     Attributes:
         config: what it is and where it came from (`ArtifactConfig`).
-        parameters: the whole network's parameters by name. Read only, also the tensors: styles of norms and the base
-            share theirs, so whoever writes into one writes into all.
+        parameters: the whole network's parameters by name. Read only, also the tensors: what adaptation did not move is
+            shared by a base and its styles, so whoever writes into one writes into all.
         base: the base of a style; a base is its own.
         device: where the parameters are.
         dtype: of the arithmetic when stylising; the parameters themselves are always float32.
@@ -133,7 +134,7 @@ class MetaStyle(ParameterSet):
         local_files_only: bool = False,
         force_download: bool = False,
     ) -> MetaStyle:
-        """A style on this very base: a style of norms shares the base's parameters and costs 13 kB.
+        """A style on this very base, which shares the base's parameters and costs what it moved, 0.4 MB as a rule.
 
         Args:
             style: a style, or where one is; see `from_pretrained`.
@@ -324,7 +325,7 @@ class MetaStyle(ParameterSet):
             size: pixels of the result's short side; None keeps the photo's. Smaller gives broader strokes.
             keep_photo_colors: take only the lightness from the style, the colours from the photo.
             styles: for a list or a batch, one style of this base for each photo, instead of this one for all. Photos
-                of one size whose styles moved norms only go through the network together, in one pass.
+                of one size whose styles share all but norms and decoder go through the network together, in one pass.
 
         Raises:
             ImageError: a picture that cannot be used.
@@ -372,15 +373,14 @@ def interpolate(styles: Sequence[MetaStyle], weights: Sequence[float]) -> MetaSt
             )
     adapted = [s for s in styles if not s.is_base]
     known = (adapted or [first])[0]  # what a base made here has forgotten about itself, its styles may know
-    norms_only = all(s.config.parameters == "norm" for s in adapted)
-    pick = norm_parameters if norms_only else dict
-    mixed = combine([pick(style.to(first.device).parameters) for style in styles], values)
+    moves = widest(s.config.parameters for s in adapted)
+    mixed = combine([moving_parameters(style.to(first.device).parameters, moves) for style in styles], values)
     parameters = {**first.base.parameters, **mixed}
     described = ArtifactConfig(
         kind="style",
         architecture=first.config.architecture,
         name=_mixed_name(styles, values),
-        parameters="norm" if norms_only else "all",
+        parameters=moves,
         output=first.config.output,
         base_model=known._reference,
         features=known.config.features,

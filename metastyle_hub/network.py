@@ -22,15 +22,13 @@ from torch import Tensor, nn
 from metastyle_hub.devices import at_least_float32
 from metastyle_hub.noise import noise_field
 from metastyle_hub.padding import ReflectionConv2d
+from metastyle_hub.parameters import Parameters
 from metastyle_hub.settings import Settings, setting
 
 __all__ = [
     "ImageTransformationNetwork",
     "NetworkConfig",
-    "Parameters",
     "Traced",
-    "is_norm_parameter",
-    "norm_parameters",
     "spike_penalty",
     "to_picture",
     "transform",
@@ -38,9 +36,6 @@ __all__ = [
 ]
 
 _SMALL = 2**17  # pixels up to which batch norm's sums over channels-last pictures on a CPU are as good as exact (5e-5)
-
-Parameters = dict[str, Tensor]
-"""Parameters by name, as in `dict(network.named_parameters())`: the value that is adapted, mixed, saved."""
 
 
 @dataclass(frozen=True)
@@ -241,7 +236,7 @@ def transform(
     """The picture M(images; parameters): (B, 3, H, W) in [0, 1] -> (B, 3, H, W) in [0, 1], never less than float32.
 
     Args:
-        parameters: norm scales and shifts may be (B, C) instead of (C,), one style for each picture.
+        parameters: those of norms and of the decoder may have a dimension (B, ...) in front: each picture has its own.
         images: sides are multiples of 4.
         dtype: of the arithmetic. bfloat16 halves the time of training on most machines; pictures for people
             are made in float32. The sigmoid is always float32, where eight bits would band.
@@ -300,13 +295,3 @@ def to_picture(network: nn.Module, logits: Tensor) -> Tensor:
     """Logits as the picture in [0, 1], in the network's own way: sigmoid, or clamp (see there)."""
     clamp = getattr(network, "output", "sigmoid") == "clamp"
     return logits.clamp(0, 1) if clamp else torch.sigmoid(logits)
-
-
-def is_norm_parameter(name: str) -> bool:
-    """Whether a parameter is an instance-norm scale or shift: what the inner loop of meta-learning moves."""
-    return name.endswith((".scale", ".shift"))
-
-
-def norm_parameters(parameters: Mapping[str, Tensor]) -> Parameters:
-    """The instance-norm scales and shifts among the parameters: 3,200 values in the paper's network."""
-    return {name: p for name, p in parameters.items() if is_norm_parameter(name)}

@@ -18,6 +18,8 @@ __all__ = ["ReflectionConv2d", "binomial_filter", "reflection_pad"]
 class ReflectionConv2d(nn.Conv2d):
     """A convolution over a picture that goes on beyond its borders as its mirror image; sizes as with padding k // 2.
 
+    Under `functional_call` weight and bias may have one dimension more in front: then every picture has its own.
+
     >>> ReflectionConv2d(3, 32, 9)(torch.rand(1, 3, 64, 64)).shape
     torch.Size([1, 32, 64, 64])
     """
@@ -27,7 +29,12 @@ class ReflectionConv2d(nn.Conv2d):
         self.margin = kernel // 2
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(reflection_pad(x, self.margin), self.weight, self.bias, self.stride)
+        x = reflection_pad(x, self.margin)
+        if self.weight.ndim == 4:
+            return F.conv2d(x, self.weight, self.bias, self.stride)
+        assert self.bias is not None
+        each = zip(x.split(1), self.weight.unbind(), self.bias.unbind(), strict=True)
+        return torch.cat([F.conv2d(one, weight, bias, self.stride) for one, weight, bias in each])
 
 
 def reflection_pad(x: Tensor, margin: int) -> Tensor:

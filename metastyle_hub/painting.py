@@ -12,7 +12,8 @@ from torch import Tensor
 from metastyle_hub.devices import enough_memory
 from metastyle_hub.errors import SettingError
 from metastyle_hub.images import keep_colors, load_image, resize_short_side, to_pil, to_tensor, with_alpha
-from metastyle_hub.network import ImageTransformationNetwork, Parameters
+from metastyle_hub.network import ImageTransformationNetwork
+from metastyle_hub.parameters import Parameters
 from metastyle_hub.stylization import stylize_several, stylize_tensor
 
 __all__ = ["paint", "paint_each", "style_tensor"]

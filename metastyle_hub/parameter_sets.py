@@ -14,7 +14,8 @@ from metastyle_hub.devices import resolve_device
 from metastyle_hub.errors import SettingError
 from metastyle_hub.hub import Snapshot
 from metastyle_hub.interpolation import combine
-from metastyle_hub.network import ImageTransformationNetwork, Parameters, norm_parameters
+from metastyle_hub.network import ImageTransformationNetwork
+from metastyle_hub.parameters import Parameters, moving_parameters
 from metastyle_hub.skeletons import resolve_dtype, skeleton
 
 __all__ = ["ParameterSet"]
@@ -94,13 +95,9 @@ class ParameterSet:
         return skeleton(self.config.architecture, self.config.output or "sigmoid", self.dtype)
 
     @property
-    def _norms_only(self) -> bool:
-        return not self.is_base and self.config.parameters == "norm"
-
-    @property
     def _own_parameters(self) -> Parameters:
-        """What a file of this holds: of a style of norms the norms alone, the rest is the base's."""
-        return norm_parameters(self.parameters) if self._norms_only else self.parameters
+        """What a file of this holds: of a style what adaptation moved, the rest is the base's."""
+        return self.parameters if self.is_base else moving_parameters(self.parameters, self.config.parameters)
 
     @property
     def _reference(self) -> BaseReference:
@@ -120,8 +117,8 @@ class ParameterSet:
             raise SettingError(f"strength must be from 0 to 1, got {strength}.")
         if strength == 1:
             return self.parameters
-        pick = norm_parameters if self._norms_only else dict
-        mixed = combine([pick(self.parameters), pick(self.base.parameters)], [strength, 1 - strength])
+        own = self._own_parameters
+        mixed = combine([own, {name: self.base.parameters[name] for name in own}], [strength, 1 - strength])
         return {**self.base.parameters, **mixed}
 
 

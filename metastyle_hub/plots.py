@@ -18,6 +18,7 @@ _INK, _GRID = "#2d2d30", "#dcdcd8"
 _NAMES = {
     "base": "from the base",
     "base_norm": "from the base, norms only",
+    "base_decoder": "from the base, norms and decoder",
     "base_all": "from the base, all parameters",
     "base_200": "from the base, 200 steps",
     "scratch": "from a random start",

@@ -1,17 +1,18 @@
 """Long inner loops at the price of short ones: first-order meta-training with rolling trajectories.
 
 The problem of `bilevel` unrolls T = 1 to 5 inner steps; a user takes a hundred. Unrolling a hundred is
-out of reach, but walking them is not. A number of slots each hold one style, its Gram matrices, and scales and shifts
-phi that are somewhere between 0 and `trajectory` inner steps away from theta. Every outer step takes some slots on
-by one step of Adam, and lets the convolutions learn, first order, from where they are:
+out of reach, but walking them is not. A number of slots each hold one style, its Gram matrices, and what adaptation
+moves: scales and shifts phi, and delta, what it adds to convolutions psi, somewhere between 0 and `trajectory` inner
+steps away from theta. Every outer step takes some slots on by one step of Adam, as adaptation does, and lets the
+convolutions learn, first order, from where they are:
 
-    phi_s   <- Adam step on log loss(c, s, M(c; psi, phi_s)) + the penalties on logits and spikes
-    psi     <- step of the outer optimiser on the mean over slots         all else, shared
-    theta   =  (psi, phi_0),  phi_0 held by identity(c, M(c; psi, phi_0)) where every trajectory starts
+    phi_s, delta_s  <- Adam step on log loss(c, s, M(c; psi + delta_s, phi_s)) + the penalties on logits and spikes
+    psi             <- step of the outer optimiser on the mean over slots         shared
+    theta           =  (psi, phi_0),  phi_0 held by identity(c, M(c; psi, phi_0)) where every trajectory starts
 
-A slot that has reached the end of its trajectory starts anew from phi_0 with another style. So theta is trained for
-where adaptation passes and arrives, not for its first step. What this cannot do is bend theta itself so that first
-steps go further: that is `MetaTrainer`'s.
+A slot that has reached the end of its trajectory starts anew from theta with another style. So theta is trained for
+where adaptation passes and arrives, not for its first step. What this cannot do is bend phi_0 so that first steps go
+further: that is `MetaTrainer`'s.
 """
 
 from __future__ import annotations
@@ -23,16 +24,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metastyle_hub.adaptation import AdaptationConfig
 from metastyle_hub.bilevel import MetaTrainingConfig, restraint
 from metastyle_hub.data import CropConfig, next_readable, random_crop, random_crops
 from metastyle_hub.errors import SettingError
 from metastyle_hub.meta_training import MetaStep, MetaTrainer
-from metastyle_hub.network import Parameters, norm_parameters, transform_traced
+from metastyle_hub.network import transform_traced
 from metastyle_hub.noise import random_corner
+from metastyle_hub.parameters import MOVES, Parameters, is_norm_parameter, moving_parameters
 from metastyle_hub.settings import setting
 
 __all__ = ["RollingConfig", "RollingTrainer"]
 
+_USE = AdaptationConfig()  # slots walk as users will
 _BETAS, _EPS = (0.9, 0.99), 1e-8  # of the slots' Adam: short memory, as a trajectory is short
 
 
@@ -41,8 +45,14 @@ class RollingConfig(MetaTrainingConfig):
     """Settings of rolling trajectories. `styles` is how many slots advance in an outer step, one content each."""
 
     slots: int = setting(16, "styles under way at any moment, a multiple of `styles`", low=1)
-    trajectory: int = setting(80, "inner steps of a slot before it takes another style", low=1)
-    slot_rate: float = setting(0.02, "of Adam on a slot's scales and shifts", low=0)
+    trajectory: int = setting(_USE.steps, "inner steps of a slot before it takes another style", low=1, high=1000)
+    slot_parameters: str = setting(_USE.parameters, "what a slot moves, as in adaptation", choices=MOVES)
+    slot_learning_rate: float = setting(_USE.learning_rate, "of Adam on what a slot adds to convolutions", low=0)
+    slot_rise_steps: int = setting(_USE.rise_steps, "a slot's first steps, over which that rate rises from 0", low=0)
+    slot_rate: float = setting(_USE.norm_learning_rate, "of Adam on a slot's scales and shifts", low=0)
+    slot_final_rate: float = setting(
+        _USE.final_rate, "the share of both rates at the end of a trajectory, along a cosine", low=0, high=1
+    )
     style_size: int = setting(256, "pixels of the styles' crops, which give the Gram matrices", low=32)
     min_scale: float = setting(0.4, "least share of a photo's short side that a content crop spans", low=0.01, high=1)
     max_scale: float = setting(
@@ -55,6 +65,10 @@ class RollingConfig(MetaTrainingConfig):
             raise SettingError(f"slots must be a multiple of styles ({self.styles}), got {self.slots}.")
         if self.max_scale < self.min_scale:
             raise SettingError(f"max_scale must be at least min_scale ({self.min_scale}), got {self.max_scale}.")
+
+    def walk(self) -> AdaptationConfig:
+        """The adaptation that a slot goes through, as far as its steps go."""
+        return AdaptationConfig(steps=self.trajectory, final_rate=self.slot_final_rate, rise_steps=self.slot_rise_steps)
 
 
 @dataclass(frozen=True)
@@ -84,12 +98,10 @@ class RollingTrainer(MetaTrainer):
         """
         if (processes := self.accelerator.num_processes) > 1:
             raise SettingError(f"Rolling training runs on one process, not on {processes}; leave out the launcher.")
-        phi, slots = norm_parameters(self.theta), self.config.slots
-        zeros = {name: torch.zeros(slots, p.numel(), device=self.device) for name, p in phi.items()}
+        slots, moved = self.config.slots, moving_parameters(self.theta, self.config.slot_parameters)
         self._slots: dict[str, dict[str, Tensor]] = {
-            "phi": {name: p.detach().repeat(slots, 1) for name, p in phi.items()},
-            "mean": zeros,
-            "square": {name: z.clone() for name, z in zeros.items()},
+            kind: {name: torch.zeros(slots, *p.shape, device=self.device) for name, p in moved.items()}
+            for kind in ("own", "mean", "square")
         }
         self._ages: list[int] = [0] * slots
         self._grams: dict[int, tuple[Tensor, ...]] = {}
@@ -114,19 +126,21 @@ class RollingTrainer(MetaTrainer):
         """One step of every slot at hand, and one of what they share."""
         c, rows = self.config, list(batches.rows)
         contents = batches.contents.to(self.device)
-        phi = self._slots["phi"]
+        own = self._slots["own"]
         with torch.no_grad():
             for k, style in batches.fresh.items():
                 self._grams[k] = self.loss.style_grams(style.to(self.device))
                 self._ages[k] = 0
-                for name, values in phi.items():
-                    values[k] = self.theta[name].detach()
+                for name, values in own.items():
+                    values[k] = self.theta[name].detach() if is_norm_parameter(name) else 0
                     self._slots["mean"][name][k] = 0
                     self._slots["square"][name][k] = 0
-        moving = {name: values[rows].requires_grad_() for name, values in phi.items()}
+        moving = {name: values[rows].requires_grad_() for name, values in own.items()}
         weights: Parameters = dict(self.theta)
         for name, values in moving.items():
-            weights[name] = torch.cat([values, self.theta[name][None]])  # (styles + 1, C)
+            shared = self.theta[name][None]
+            each = values if is_norm_parameter(name) else shared + values
+            weights[name] = torch.cat([each, shared])  # (styles + 1, ...)
         made = transform_traced(self.network, weights, contents, self.loss.features.dtype, batches.corner)
         grams = tuple(torch.cat(tap) for tap in zip(*(self._grams[k] for k in rows), strict=True))
         total, content, style_term = self.loss(made.images[:-1], self.loss.targets(contents[:-1], grams))
@@ -134,9 +148,9 @@ class RollingTrainer(MetaTrainer):
         held = restraint(made.images[-1:], contents[-1:], some, [made], self.loss, c)
         valid = total.log().mean()
         outer = valid + held.total
-        shared = list(self.theta.values())
-        parts = torch.autograd.grad(outer, [*moving.values(), *shared])
-        norm = self._descend(float(outer.detach()), shared, parts[len(moving) :])
+        theta = list(self.theta.values())
+        parts = torch.autograd.grad(outer, [*moving.values(), *theta])
+        norm = self._descend(float(outer.detach()), theta, parts[len(moving) :])
         self._advance(rows, dict(zip(moving, parts[: len(moving)], strict=True)))
         return MetaStep(
             self.step,
@@ -154,17 +168,20 @@ class RollingTrainer(MetaTrainer):
 
     @torch.no_grad()
     def _advance(self, rows: list[int], gradients: Mapping[str, Tensor]) -> None:
-        """Adam on the slots' scales and shifts; every slot counts its own steps."""
-        for k in rows:
-            self._ages[k] += 1
-        ages = torch.tensor([self._ages[k] for k in rows], device=self.device, dtype=torch.float32)[:, None]
-        for name, gradient in gradients.items():
-            mean, square = (self._slots[key][name] for key in ("mean", "square"))
-            mean[rows] = _BETAS[0] * mean[rows] + (1 - _BETAS[0]) * gradient
-            square[rows] = _BETAS[1] * square[rows] + (1 - _BETAS[1]) * gradient.square()
-            direction = mean[rows] / (1 - _BETAS[0] ** ages)
-            scale = (square[rows] / (1 - _BETAS[1] ** ages)).sqrt() + _EPS
-            self._slots["phi"][name][rows] -= self.config.slot_rate * direction / scale
+        """Adam on what the slots own; every slot counts its own steps."""
+        c, walk = self.config, self.config.walk()
+        for i, k in enumerate(rows):
+            age = self._ages[k]
+            self._ages[k] = age + 1
+            norms = c.slot_rate * walk.rate(age)
+            convolutions = c.slot_learning_rate * walk.rate(age) * walk.rise(age)
+            for name, gradient in gradients.items():
+                own, mean, square = (self._slots[kind][name][k] for kind in ("own", "mean", "square"))
+                mean.lerp_(gradient[i], 1 - _BETAS[0])
+                square.lerp_(gradient[i].square(), 1 - _BETAS[1])
+                direction = mean / (1 - _BETAS[0] ** (age + 1))
+                scale = (square / (1 - _BETAS[1] ** (age + 1))).sqrt() + _EPS
+                own -= (norms if is_norm_parameter(name) else convolutions) * direction / scale
 
     def state_dict(self) -> dict[str, object]:
         """Everything that the next step depends on."""

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from metastyle_hub.images import crop_back, pad_to_multiple
-from metastyle_hub.network import ImageTransformationNetwork, Parameters, is_norm_parameter, transform
+from metastyle_hub.network import ImageTransformationNetwork, transform
+from metastyle_hub.parameters import Parameters, moving_parameters
 from metastyle_hub.tiling import TilingConfig, transform_in_tiles
 
 __all__ = ["stylize_each", "stylize_several", "stylize_tensor"]
@@ -32,33 +33,35 @@ def stylize_tensor(
     at_once = tiling.threshold // (padded.shape[-2] * padded.shape[-1])
     if at_once:
         parts = [
-            transform(network, _rows(parameters, slice(i, i + at_once)), padded[i : i + at_once])
+            transform(network, _rows(network, parameters, slice(i, i + at_once)), padded[i : i + at_once])
             for i in range(0, len(padded), at_once)
         ]
     else:
         parts = [
-            transform_in_tiles(network, _rows(parameters, i), image[None], tiling) for i, image in enumerate(padded)
+            transform_in_tiles(network, _rows(network, parameters, i), image[None], tiling)
+            for i, image in enumerate(padded)
         ]
     return torch.cat([crop_back(part, padding) for part in parts]).contiguous()
 
 
-def _rows(parameters: Mapping[str, Tensor], rows: int | slice) -> Parameters:
-    """The parameters of some pictures of a batch, where each has its own norms."""
-    return {name: p[rows] if is_norm_parameter(name) and p.ndim == 2 else p for name, p in parameters.items()}
+def _rows(network: ImageTransformationNetwork, parameters: Mapping[str, Tensor], rows: int | slice) -> Parameters:
+    """The parameters of some pictures of a batch, where each has its own of some."""
+    plain = dict(network.named_parameters())
+    return {name: p[rows] if p.ndim > plain[name].ndim else p for name, p in parameters.items()}
 
 
 @torch.no_grad()
 def stylize_each(network: ImageTransformationNetwork, styles: Sequence[Mapping[str, Tensor]], images: Tensor) -> Tensor:
-    """Every picture of a batch with its own parameters; in one pass if all but the norms is shared between them.
+    """Every picture of a batch with its own parameters; in one pass if only norms and decoder differ between them.
 
     Args:
         styles: one for each picture. What they share is known by being the same tensor, not by comparing numbers.
     """
     first = styles[0]
-    norms = [name for name in first if is_norm_parameter(name)]
-    if any(style[name] is not p for style in styles for name, p in first.items() if name not in norms):
+    own = [name for name, p in first.items() if any(style[name] is not p for style in styles)]
+    if not set(own) <= moving_parameters(first, "decoder").keys():
         return torch.cat([stylize_tensor(network, p, image[None]) for p, image in zip(styles, images, strict=True)])
-    return stylize_tensor(network, {**first, **{n: torch.stack([s[n] for s in styles]) for n in norms}}, images)
+    return stylize_tensor(network, {**first, **{n: torch.stack([s[n] for s in styles]) for n in own}}, images)
 
 
 def stylize_several(

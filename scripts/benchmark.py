@@ -36,7 +36,8 @@ from metastyle_hub.examples import example
 from metastyle_hub.features import load_features
 from metastyle_hub.loss import PerceptualLoss
 from metastyle_hub.model import MetaStyle
-from metastyle_hub.network import norm_parameters, transform
+from metastyle_hub.network import transform
+from metastyle_hub.parameters import MOVES, moving_parameters
 from metastyle_hub.skeletons import new_skeleton
 from metastyle_hub.stylization import stylize_each, stylize_tensor
 from metastyle_hub.tiling import TilingConfig
@@ -161,7 +162,8 @@ def stylising(base: MetaStyle, scale: Scale) -> dict[str, Figure]:
     tiles = ms(lambda: stylize_tensor(network, base.parameters, photos[side], TilingConfig(0, tile=side // 2)))
     found["tiles_over_whole"] = Figure(f"{side} x {side} in four tiles, over the whole", tiles / whole, "x")
     side, count = scale.sides[0], 4
-    styles = [{**base.parameters, **{n: p * 1.01 for n, p in norm_parameters(base.parameters).items()}}] * count
+    moving = moving_parameters(base.parameters, scale.adaptation.parameters)
+    styles = [{**base.parameters, **{n: p * (1 + i / 100) for n, p in moving.items()}} for i in range(count)]
     batch = torch.rand(count, 3, side, side, device=device)
     one = ms(lambda: [stylize_tensor(network, s, x[None]) for s, x in zip(styles, batch, strict=True)])
     own = ms(lambda: stylize_each(network, styles, batch))
@@ -189,7 +191,7 @@ def adapting(base: MetaStyle, scale: Scale) -> dict[str, Figure]:
 
     def gradients(loss: PerceptualLoss, moves: str) -> tuple[Tensor, ...]:
         weights = {name: p.clone() for name, p in base.parameters.items()}
-        moving = list((norm_parameters(weights) if moves == "norm" else weights).values())
+        moving = list(moving_parameters(weights, moves).values())
         for p in moving:
             p.requires_grad_()
         return torch.autograd.grad(objective(loss, weights), moving)
@@ -209,10 +211,9 @@ def adapting(base: MetaStyle, scale: Scale) -> dict[str, Figure]:
         "loss_both_ms", "features and loss, forward and backward",
         lambda: torch.autograd.grad(loss(pictures, targets)[0].log().mean(), pictures),
     )  # fmt: skip
-    for moves in ("norm", "all"):
+    for moves in MOVES:
         both = ms(f"gradient_{moves}_ms", f"all of the above and backward, {moves}", partial(gradients, loss, moves))
-        moving = norm_parameters(plain) if moves == "norm" else plain
-        variables = [p.clone().requires_grad_() for p in moving.values()]
+        variables = [p.clone().requires_grad_() for p in moving_parameters(plain, moves).values()]
         for p in variables:
             p.grad = torch.zeros_like(p)
         adam = torch.optim.Adam(variables, lr=1e-3)

@@ -13,8 +13,8 @@ docs/quality.md. Interrupt it whenever you like: the same command goes on. In th
     losses.svg, .png     loss against steps and seconds (needs the extra `evaluation`)
     sheet.png            photo, style and what the methods made of them; it shows the pictures that were given
 
-The methods: photo; base (the default settings), base_norm, base_all, base_200 (200 steps); scratch (the paper's network
-from a random start), scratch_short (in as many steps as base); gatys_adam, gatys_lbfgs.
+The methods: photo; base (the default settings), base_norm, base_decoder, base_all, base_200 (200 steps); scratch (the
+paper's network from a random start), scratch_short (in as many steps as base); gatys_adam, gatys_lbfgs.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from metastyle_hub.gatys import GatysConfig
 from metastyle_hub.images import save_image
 from metastyle_hub.loss import LossWeights, PerceptualLoss
 from metastyle_hub.model import MetaStyle
+from metastyle_hub.parameters import MOVES
 from metastyle_hub.plots import plot_losses
 from metastyle_hub.settings import add_arguments, from_arguments
 from metastyle_hub.skeletons import new_skeleton
@@ -64,14 +65,15 @@ def methods(adaptation: AdaptationConfig, gatys: int, scratch: int) -> dict[str,
         marks = tuple(sorted({m for m in ITERATIONS if m <= gatys} | {gatys}))
         return Method(name, "gatys", marks, gatys=GatysConfig(optimizer, iterations=gatys))
 
+    # a random start has nothing to lose in its first steps, and wants the paper's rate
+    alone = replace(adaptation, parameters="all", learning_rate=1e-3, rise_steps=0)
     found = [
         Method("photo", "photo", (0,)),
         network("base", "base", adaptation),
-        network("base_norm", "base", replace(adaptation, parameters="norm")),
-        network("base_all", "base", replace(adaptation, parameters="all")),
+        *(network(f"base_{moves}", "base", replace(adaptation, parameters=moves)) for moves in MOVES),
         network("base_200", "base", replace(adaptation, steps=200)),
-        network("scratch", "scratch", replace(adaptation, parameters="all", steps=scratch)),
-        network("scratch_short", "scratch", replace(adaptation, parameters="all")),
+        network("scratch", "scratch", replace(alone, steps=scratch)),
+        network("scratch_short", "scratch", alone),
         pixels("gatys_adam", "adam"),
         pixels("gatys_lbfgs", "lbfgs"),
     ]

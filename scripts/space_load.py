@@ -71,13 +71,14 @@ def visit(url: str, number: int, steps: int, folder: Path) -> str:
 
     from metastyle_hub.examples import example, example_styles
     from metastyle_hub.images import image_sha256
+    from metastyle_hub.parameters import MOVES
 
     names = sorted(example_styles())
     mine = example(names[number % len(names)])
     client = Client(url, verbose=False, download_files=str(folder))
     try:
         photo, style = handle_file(example("cat")), handle_file(mine)
-        parameters = "all" if number % 2 else "norm"
+        parameters = MOVES[number % len(MOVES)]
         client.predict(photo=photo, style=style, steps=steps, parameters=parameters, api_name="/adapt")
         name = mine.stem.replace("_", " ")
         if sha_of_style(client.predict(name=name, api_name="/download")) != image_sha256(Photo(mine, mine.stem).full()):

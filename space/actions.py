@@ -34,13 +34,14 @@ from metastyle_hub.features import load_features
 from metastyle_hub.gatys import GatysConfig, optimize_pixels
 from metastyle_hub.images import resize_short_side, to_pil, to_tensor
 from metastyle_hub.loss import PerceptualLoss
-from metastyle_hub.network import Parameters, norm_parameters
+from metastyle_hub.parameters import MOVES, Parameters, moving_parameters
 from metastyle_hub.sheets import contact_sheet
 
 log = logging.getLogger(__name__)
 
-FILM = (0, 1, 5, 20, 50, 100, 200)  # steps whose pictures, and with all parameters whose networks, are kept
+FILM = (0, 1, 5, 20, 50, 100, 200)  # steps whose pictures are kept
 MAX_STEPS = 200
+KEEP = {"norm": 1, "decoder": 5, "all": MAX_STEPS}  # every how many steps a style is kept, beside those of the film
 PREVIEW, SMALL = 384, 224  # pixels of the long side: while learning; in strips
 MAX_STYLES = 8  # kept in a visit: 7 MB each when the whole network was learned
 BLENDS = 7
@@ -90,9 +91,9 @@ class Run:
     finished: bool = False  # its style is among the visit's
 
     def add(self, moment: Moment, base: MetaStyle) -> None:
-        """Take in a step; networks are kept at the film's steps and at the newest one, norms at every step."""
+        """Take in a step. Kept are the newest, those of the film, and as many others as their size allows."""
         before, marks = self.last, film_marks(self.steps)
-        if before is not None and before.config.parameters == "all" and before.index not in marks:
+        if before is not None and before.index not in marks and before.index % KEEP[before.config.parameters]:
             self.kept.pop(before.index, None)
         config = replace(moment.config, name=self.name)
         self.kept[moment.index] = MetaStyle(config, {**base.parameters, **moment.parameters}, base)
@@ -167,7 +168,7 @@ class Studio:
         self.gallery = self._load_gallery(gallery)
         self._learn = worker(self._learn_here)
         # seconds a step, until the machine has shown what it can do
-        self._pace = {"all": 0.03, "norm": 0.03} if self.device.type != "cpu" else {"all": 0.35, "norm": 0.3}
+        self._pace = dict.fromkeys(MOVES, 0.03 if self.device.type != "cpu" else 0.3)
         self._outbox = Path(tempfile.mkdtemp(prefix="metastyle-"))
         self._lock = threading.Lock()
         self._turns: dict[int, AbstractContextManager[object]] = {}
@@ -227,7 +228,7 @@ class Studio:
             if photo.name in visit.styles:
                 continue
             run = Run(visit.free(photo.name, self.gallery), QUICK_STEPS, Image.new("RGB", (64, 64)), time.monotonic())
-            with closing(self._learn(photo.full(), None, QUICK_STEPS, "norm")) as moments:
+            with closing(self._learn(photo.full(), None, QUICK_STEPS, self.config.parameters)) as moments:
                 for moment in moments:
                     run.add(moment, self.base)
                     yield run.name, moment.index, self.left(run)
@@ -253,7 +254,7 @@ class Studio:
                 shot = self._stylized(model.to(dtype=glance), photo)
                 shown = time.monotonic()
                 cost = shown - now
-            own = norm_parameters(model.parameters) if model.config.parameters == "norm" else model.parameters
+            own = moving_parameters(model.parameters, model.config.parameters)
             own = {name: p.to("cpu") for name, p in own.items()}
             yield Moment(step.index, step.loss, step.content, step.style, shot, model.config, own)
 

@@ -1,4 +1,4 @@
-"""Learn the built-in styles of the page: one small folder for every example style, norms only, on the current base.
+"""Learn the built-in styles of the page: one small folder for every example style, on the current base.
 
 python space/make_styles.py            # again after every change of the base; a minute a style on a CPU
 """
@@ -17,7 +17,7 @@ HERE = Path(__file__).resolve().parent
 def main() -> int:
     base = MetaStyle.from_pretrained(device="auto")
     for name, picture in example_styles().items():
-        style = base.adapt(picture, parameters="norm")
+        style = base.adapt(picture)
         folder = style.save_pretrained(HERE / "styles" / name)
         print(f"{folder}: {style.config.steps} steps", flush=True)
     return 0

@@ -18,9 +18,9 @@ PHOTO_EXAMPLES, STYLE_EXAMPLES = "Photos to try", "Styles to try"
 STEPS, STEPS_INFO = "Steps", "More steps, more style. You can stop at any time and scrub back afterwards."
 MOVES, MOVES_INFO = (
     "What is learned",
-    "Norms make a style of 13 kB; the whole network takes 7 MB.",
+    "More of the network gets closer to the style, and makes a larger file: 13 kB, 0.4 MB or 7 MB.",
 )
-MOVES_CHOICES = [("Norms only", "norm"), ("The whole network", "all")]
+MOVES_CHOICES = [("Norms only", "norm"), ("Norms and decoder", "decoder"), ("The whole network", "all")]
 MORE = "More settings"
 GO, STOP = "Learn this style", "Stop here"
 PREVIEW, PREVIEW_ALT = "Live", "The photo as painted at this step"
@@ -49,7 +49,7 @@ SCRUB, SCRUB_INFO = "Step", "Go back through the adaptation; nothing is computed
 STRENGTH, STRENGTH_INFO = "Strength", "1 is the style, 0 the photo."
 KEEP_COLORS, KEEP_COLORS_INFO = "Keep the photo's colours", "Only light and strokes come from the style."
 SHOWN = "Left: the photo. Right: **{name}** at step {index} of {last}, strength {strength:g}."
-SHOWN_NEAREST = " Whole networks are kept at the steps of the film; this is the nearest."
+SHOWN_NEAREST = " Not every step is kept; this is the nearest."
 SAVE_PICTURE, SAVE_STYLE = "Picture at full size", "Style as .zip"
 FILE = "Your download"
 
@@ -116,7 +116,7 @@ PUSH_NAME, PUSH_PRIVATE, PUSH_GO = "Name of the repo", "Private", "Push"
 PUSH_PREVIEW = "Add a preview: publishes the photo of the first tab in this style"
 PUSHED = "**Shared**: [{repo}]({url})"
 PUSH_LOGIN = "Sign in with Hugging Face first."
-KIND = {"all": "whole network", "norm": "norms only, 13 kB"}
+KIND = {"all": "whole network, 7 MB", "decoder": "norms and decoder, 0.4 MB", "norm": "norms only, 13 kB"}
 TABLE = ("Name", "What", "Steps")
 MIXTURE = "mix"
 RENAMED = "**Renamed** to “{name}”."

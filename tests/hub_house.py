@@ -19,7 +19,7 @@ from torch import Tensor
 import metastyle_hub.model as model_module
 from metastyle_hub import MetaStyle, MetaStyleError
 from metastyle_hub.artifacts import ArtifactConfig
-from metastyle_hub.network import is_norm_parameter
+from metastyle_hub.parameters import moving_parameters
 
 
 def at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LocalHub]:
@@ -43,9 +43,7 @@ def use_endpoint(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
 
 def make_style(base: MetaStyle, seed: int, parameters: str = "norm", name: str | None = None) -> MetaStyle:
     """A style of that base as adaptation would leave it, without the time that takes."""
-    moved = tiny.parameters(seed)
-    if parameters == "norm":
-        moved = {**base.parameters, **{k: p for k, p in moved.items() if is_norm_parameter(k)}}
+    moved = {**base.parameters, **moving_parameters(tiny.parameters(seed), parameters)}
     config = ArtifactConfig(
         kind="style",
         architecture=tiny.NETWORK,

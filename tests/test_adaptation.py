@@ -16,7 +16,8 @@ from metastyle_hub.errors import MetaStyleError
 from metastyle_hub.features import load_features
 from metastyle_hub.loss import LossWeights, PerceptualLoss
 from metastyle_hub.model import MetaStyle
-from metastyle_hub.network import ImageTransformationNetwork, Parameters, is_norm_parameter, transform
+from metastyle_hub.network import ImageTransformationNetwork, transform
+from metastyle_hub.parameters import MOVES, Parameters, is_norm_parameter
 
 NETWORK = ImageTransformationNetwork(tiny.NETWORK)
 CONFIG = AdaptationConfig(
@@ -48,7 +49,7 @@ def test_it_learns_the_style():
     assert bool((after[2] < 0.7 * before[2]).all())
 
 
-@pytest.mark.parametrize("parameters", ["all", "norm"])
+@pytest.mark.parametrize("parameters", MOVES)
 def test_the_base_stays_what_it_was(parameters):
     theta = tiny.parameters()
     before = {name: p.clone() for name, p in theta.items()}
@@ -79,6 +80,26 @@ def test_norm_moves_scales_and_shifts_only():
     last = adapt(replace(CONFIG, parameters="norm"), theta)[-1].parameters
     for name, p in last.items():
         assert torch.equal(p, theta[name]) != is_norm_parameter(name), name
+
+
+def test_decoder_moves_norms_everywhere_and_convolutions_behind_the_trunk():
+    theta = tiny.parameters()
+    last = adapt(replace(CONFIG, parameters="decoder"), theta)[-1].parameters
+    moved = {name for name, p in last.items() if not torch.equal(p, theta[name])}
+    convolutions = {f"{layer}.{part}" for layer in ("up.0.conv", "up.1.conv", "out") for part in ("weight", "bias")}
+    assert moved == convolutions | {name for name in theta if is_norm_parameter(name)}
+
+
+def test_the_rate_on_convolutions_rises():
+    theta = tiny.parameters()
+    # with one step Adam moves by the rate itself
+    step = adapt(replace(CONFIG, steps=1, rise_steps=4), theta)[-1].parameters
+    furthest = {
+        norm: max(float((p - theta[name]).abs().max()) for name, p in step.items() if is_norm_parameter(name) == norm)
+        for norm in (True, False)
+    }
+    assert furthest[True] == pytest.approx(CONFIG.norm_learning_rate, rel=1e-3)
+    assert furthest[False] == pytest.approx(CONFIG.learning_rate / 4, rel=1e-3)
 
 
 def test_all_moves_everything():
@@ -241,7 +262,7 @@ def test_the_rate_falls_along_a_cosine_to_its_last_share():
         ("size", 66, "size must be a multiple of 4, got 66."),
         ("size", "big", "size must be a whole number from 64 to 1024, got 'big'."),
         ("batch", 0, "batch must be a whole number from 1 to 16, got 0."),
-        ("parameters", "some", "parameters must be one of norm, all, got 'some'."),
+        ("parameters", "some", "parameters must be one of norm, decoder, all, got 'some'."),
     ],
 )
 def test_settings_out_of_range_are_refused_in_one_sentence(setting, value, said):

@@ -25,7 +25,8 @@ from metastyle_hub.artifacts import (
     write_artifact,
 )
 from metastyle_hub.errors import MetaStyleError
-from metastyle_hub.network import ImageTransformationNetwork, NetworkConfig, norm_parameters, transform
+from metastyle_hub.network import ImageTransformationNetwork, NetworkConfig, transform
+from metastyle_hub.parameters import norm_parameters
 
 BASE = ArtifactConfig("base", tiny.NETWORK, name="tiny", training={"steps": 3})
 STYLE = ArtifactConfig(

@@ -119,10 +119,10 @@ def test_what_a_method_does_not_look_at_does_not_make_it_anew(evaluation: Evalua
 
 
 def test_two_names_of_the_same_settings_are_measured_once(evaluation: Evaluation) -> None:
-    norm = replace(BASE, name="base_norm", adaptation=replace(ADAPTATION, parameters="norm"))
-    rows = measure(evaluation, BASE, norm)
+    twin = replace(BASE, name="base_decoder", adaptation=replace(ADAPTATION, parameters="decoder"))
+    rows = measure(evaluation, BASE, twin)
     assert len(lines(evaluation)) == 2  # one of each style
-    twins = [[replace(r, method="") for r in rows if r.method == name] for name in ("base", "base_norm")]
+    twins = [[replace(r, method="") for r in rows if r.method == name] for name in ("base", "base_decoder")]
     assert twins[0] == twins[1]
 
 

@@ -37,8 +37,8 @@ from metastyle_hub.artifacts import ArtifactError, BaseReference
 from metastyle_hub.cli import main
 from metastyle_hub.devices import DeviceError
 from metastyle_hub.hub import HubError, HubOptions, fetch, list_styles, locate
-from metastyle_hub.network import is_norm_parameter
 from metastyle_hub.padding import ReflectionConv2d
+from metastyle_hub.parameters import MOVES, is_norm_parameter
 from metastyle_hub.pushing import push
 
 README = Path(__file__).resolve().parent.parent / "docs" / "hub.md"
@@ -342,7 +342,7 @@ def test_ten_styles_share_one_base(hub, base, tmp_path):
         MetaStyle.from_parameters(tiny.parameters(5), tiny.NETWORK).apply(tmp_path / "0")
 
 
-@pytest.mark.parametrize("parameters", ["norm", "all"])
+@pytest.mark.parametrize("parameters", MOVES)
 @pytest.mark.parametrize("strength", [1.0, 0.6])
 def test_every_photo_of_a_batch_has_its_own_style(base, parameters, strength, monkeypatch):
     styles = [make_style(base, i, parameters) for i in range(3)]
@@ -352,7 +352,7 @@ def test_every_photo_of_a_batch_has_its_own_style(base, parameters, strength, mo
     forward = ReflectionConv2d.forward
     monkeypatch.setattr(ReflectionConv2d, "forward", lambda self, x: passes.append(len(x)) or forward(self, x))
     together = base.stylize(batch, styles=styles, strength=strength)
-    assert set(passes) == ({3} if parameters == "norm" else {1})
+    assert set(passes) == ({1} if parameters == "all" else {3})
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
 
 
@@ -402,7 +402,7 @@ def with_config(base: MetaStyle, **values: object) -> bytes:
         (b'{"model_type": "bert"}', 'lacks "kind"'),
         ({"format_version": 99}, "reads up to 1; update with pip"),
         ({"format_version": "1"}, "has format_version '1'"),
-        ({"parameters": "some"}, "must be norm or all"),
+        ({"parameters": "some"}, "must be one of norm, decoder, all"),
         ({"base_model": {"repo_id": 3}}, "makes no sense"),
         ({"base_model": {"fingerprint": 3}}, "fingerprint must be"),
         ({"base_model": None}, "names no base_model"),

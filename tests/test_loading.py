@@ -17,6 +17,7 @@ from metastyle_hub import MetaStyle
 from metastyle_hub.artifacts import ArtifactConfig, ArtifactError, BaseReference, read_artifact
 from metastyle_hub.hub import HubOptions, Snapshot
 from metastyle_hub.loading import Bases
+from metastyle_hub.parameters import MOVES
 
 
 def embedded(fingerprint: str) -> ArtifactConfig:
@@ -37,7 +38,7 @@ def test_styles_of_a_base_that_the_package_no_longer_ships_find_it_in_its_repo(h
         bases.of_style(embedded("0" * 64), Snapshot(Path("starry")), HubOptions())
 
 
-@pytest.mark.parametrize("parameters", ["norm", "all"])
+@pytest.mark.parametrize("parameters", MOVES)
 def test_a_style_that_calls_itself_its_base_is_refused(base: MetaStyle, parameters: str, tmp_path: Path) -> None:
     style = make_style(base, 1, parameters)
     reference = BaseReference("0" * 64, str(tmp_path / "starry"))

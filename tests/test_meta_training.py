@@ -21,16 +21,8 @@ from metastyle_hub.errors import SettingError
 from metastyle_hub.loss import LossWeights, PerceptualLoss, Targets
 from metastyle_hub.meta_training import MetaTrainer
 from metastyle_hub.model import MetaStyle
-from metastyle_hub.network import (
-    ImageTransformationNetwork,
-    NetworkConfig,
-    Parameters,
-    is_norm_parameter,
-    norm_parameters,
-    spike_penalty,
-    transform,
-    transform_traced,
-)
+from metastyle_hub.network import ImageTransformationNetwork, NetworkConfig, spike_penalty, transform, transform_traced
+from metastyle_hub.parameters import Parameters, is_norm_parameter, norm_parameters
 
 # --- the mathematics, in float64
 

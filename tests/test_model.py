@@ -22,7 +22,8 @@ from metastyle_hub.features import FeaturesError
 from metastyle_hub.fidelity import psnr
 from metastyle_hub.images import keep_colors, load_image, resize_short_side, to_tensor
 from metastyle_hub.interpolation import InterpolationError
-from metastyle_hub.network import NetworkConfig, is_norm_parameter
+from metastyle_hub.network import NetworkConfig
+from metastyle_hub.parameters import MOVES, is_norm_parameter, moving_parameters
 
 QUICK = AdaptationConfig(
     steps=2,
@@ -49,6 +50,11 @@ def style(base) -> MetaStyle:
 @pytest.fixture(scope="module")
 def norm_style(base) -> MetaStyle:
     return base.adapt(tiny.painting(seed=1), config=QUICK, parameters="norm")
+
+
+@pytest.fixture(scope="module")
+def decoder_style(base) -> MetaStyle:
+    return base.adapt(tiny.painting(seed=1), config=QUICK, parameters="decoder")
 
 
 def close(first: Image.Image, second: Image.Image, levels: int = 1) -> bool:
@@ -218,6 +224,7 @@ def test_a_style_can_be_adapted_further_and_stays_a_style_of_the_base(base, styl
     assert still_norm.config.parameters == "norm" and still_norm.config.base_model.fingerprint == base.fingerprint
     mixed = style.adapt(tiny.painting(seed=2), config=QUICK, parameters="norm")
     assert mixed.config.parameters == "all", "its convolutions are not the base's"
+    assert norm_style.adapt(tiny.painting(), config=QUICK, parameters="decoder").config.parameters == "decoder"
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 3), (400, 8), (8, 400)])
@@ -260,7 +267,7 @@ def test_a_feature_network_that_cannot_be_had_is_missed_before_the_first_step(ba
 # --- saving and loading
 
 
-@pytest.mark.parametrize("kind", ["style", "norm_style"])
+@pytest.mark.parametrize("kind", ["style", "decoder_style", "norm_style"])
 def test_what_is_saved_comes_back_bit_for_bit(base, kind, tmp_path, request):
     style, photo = request.getfixturevalue(kind), tiny.tensor(tiny.photo(33, 47))
     base.save_pretrained(tmp_path / "base")
@@ -274,9 +281,19 @@ def test_what_is_saved_comes_back_bit_for_bit(base, kind, tmp_path, request):
     assert loaded.config == style.config and loaded.base.fingerprint == base.fingerprint
 
 
-def test_a_norm_style_holds_only_what_it_moved(norm_style, style, tmp_path):
-    small, large = (s.save_pretrained(tmp_path / n) / "model.safetensors" for n, s in (("n", norm_style), ("a", style)))
-    assert small.stat().st_size < large.stat().st_size / 3
+def test_a_style_holds_only_what_it_moved_and_shares_the_rest_with_its_base(base, norm_style, decoder_style, style):
+    for made, moves in ((norm_style, "norm"), (decoder_style, "decoder"), (style, "all")):
+        assert made._own_parameters.keys() == moving_parameters(base.parameters, moves).keys()
+        assert all((p is base.parameters[n]) == (n not in made._own_parameters) for n, p in made.parameters.items())
+
+
+def test_a_style_of_the_shipped_network_is_as_small_as_they_say(tmp_path):
+    shipped = MetaStyle.from_pretrained()
+    sizes = {}
+    for moves in MOVES:
+        style = shipped.adapt(tiny.painting(), steps=0, size=64, style_size=32, parameters=moves)
+        sizes[moves] = (style.save_pretrained(tmp_path / moves) / "model.safetensors").stat().st_size
+    assert sizes["norm"] < 17_000 and 412_000 < sizes["decoder"] < 420_000 and 6_700_000 < sizes["all"] < 6_800_000
 
 
 def test_a_style_finds_the_base_that_it_was_adapted_from_in_its_folder(tmp_path):
@@ -366,6 +383,13 @@ def test_weights_1_and_0_give_the_first_style_bit_for_bit(style, norm_style):
     photo = tiny.photos(1)
     assert torch.equal(interpolate([style, norm_style], [1, 0]).stylize(photo), style.stylize(photo))
     assert torch.equal(interpolate([style, norm_style], [0, 1]).stylize(photo), norm_style.stylize(photo))
+
+
+def test_a_mix_owns_what_the_widest_of_its_styles_owns(base, norm_style, decoder_style, style):
+    for styles, moves in (([norm_style, decoder_style], "decoder"), ([decoder_style, style], "all")):
+        mix = interpolate([*styles, base], [0.4, 0.4, 0.2])
+        assert mix.config.parameters == moves
+        assert mix._own_parameters.keys() == moving_parameters(base.parameters, moves).keys()
 
 
 def test_a_mix_of_norm_styles_is_one(base, norm_style, tmp_path):

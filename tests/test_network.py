@@ -10,13 +10,12 @@ from metastyle_hub.network import (
     ImageTransformationNetwork,
     InstanceNorm,
     NetworkConfig,
-    is_norm_parameter,
-    norm_parameters,
     spike_penalty,
     transform,
     transform_traced,
 )
 from metastyle_hub.noise import noise_field
+from metastyle_hub.parameters import MOVES, is_norm_parameter, moving_parameters
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +26,8 @@ def paper() -> ImageTransformationNetwork:
 
 def test_it_has_the_parameters_of_table_1(paper):
     parameters = paper.parameters_dict()
-    assert sum(p.numel() for p in parameters.values()) == 1_679_235
-    assert sum(p.numel() for p in norm_parameters(parameters).values()) == 3_200
+    counts = [sum(p.numel() for p in moving_parameters(parameters, moves).values()) for moves in MOVES]
+    assert counts == [3_200, 103_235, 1_679_235]
 
 
 def test_its_layers_are_those_of_johnson_et_al(paper):

@@ -11,10 +11,12 @@ import pytest
 import tiny
 import torch
 
+from metastyle_hub.adaptation import AdaptationConfig
 from metastyle_hub.bilevel import MetaTrainingConfig
 from metastyle_hub.data import TensorPool
 from metastyle_hub.errors import SettingError
-from metastyle_hub.network import is_norm_parameter, transform
+from metastyle_hub.network import transform
+from metastyle_hub.parameters import is_norm_parameter, moving_parameters
 from metastyle_hub.rolling_training import RollingConfig, RollingTrainer
 
 CONFIG = RollingConfig(
@@ -49,12 +51,34 @@ def test_a_fresh_slot_starts_from_theta_and_its_first_step_has_the_length_of_the
     run = trainer()
     start = {name: p.detach().clone() for name, p in run.theta.items()}
     run.take_step(run.batches(0))
-    moved = {name: (values[:2] - start[name]).abs() for name, values in run._slots["phi"].items()}
-    # Adam's first step is sign(gradient) * rate, and less only where the gradient is next to nothing
-    assert max(float(m.max()) for m in moved.values()) == pytest.approx(CONFIG.slot_rate, rel=1e-3)
-    assert float(torch.cat([m.flatten() for m in moved.values()]).median()) == pytest.approx(CONFIG.slot_rate, rel=1e-2)
-    for name, values in run._slots["phi"].items():
-        assert torch.equal(values[2:], start[name].expand(2, -1))  # slots whose turn it was not
+    own = run._slots["own"]
+    assert own.keys() == moving_parameters(start, "decoder").keys()
+    norms = [(values[:2] - start[name]).abs() for name, values in own.items() if is_norm_parameter(name)]
+    convolutions = [values[:2].abs() for name, values in own.items() if not is_norm_parameter(name)]
+    for moved, rate in ((norms, CONFIG.slot_rate), (convolutions, CONFIG.slot_learning_rate / CONFIG.slot_rise_steps)):
+        # Adam's first step is sign(gradient) * rate, and less only where the gradient is next to nothing
+        assert max(float(m.max()) for m in moved) == pytest.approx(rate, rel=1e-3)
+        assert float(torch.cat([m.flatten() for m in moved]).median()) == pytest.approx(rate, rel=1e-2)
+    assert not any(values[2:].any() for values in own.values())  # slots whose turn it was not
+
+
+def test_a_slot_walks_as_adaptation_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(CONFIG, steps=6, styles=1, slots=1, trajectory=6, learning_rate=0.0, slot_rise_steps=3)
+    run, seen = trainer(config), []
+    advance = RollingTrainer._advance
+    monkeypatch.setattr(RollingTrainer, "_advance", lambda self, rows, g: (seen.append(g), advance(self, rows, g)))
+    list(run.run())
+    use = AdaptationConfig(steps=6, rise_steps=3)
+    for name, values in run._slots["own"].items():
+        norm = is_norm_parameter(name)
+        p = (run.theta[name].detach() if norm else torch.zeros_like(run.theta[name])).clone()
+        adam = torch.optim.Adam([p], betas=(0.9, 0.99))
+        for step, gradients in enumerate(seen):
+            rate = use.norm_learning_rate if norm else use.learning_rate * use.rise(step)
+            adam.param_groups[0]["lr"] = rate * use.rate(step)
+            p.grad = gradients[name][0]
+            adam.step()
+        torch.testing.assert_close(values[0], p, rtol=1e-5, atol=1e-7)
 
 
 def test_convolutions_learn_from_the_slots_but_the_norms_of_theta_only_from_the_identity() -> None:
@@ -143,11 +167,11 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_it_spoils_anything() -> 
     run = trainer()
     run.take_step(run.batches(0))
     theta = {name: p.detach().clone() for name, p in run.theta.items()}
-    slots = {name: values.clone() for name, values in run._slots["phi"].items()}
+    slots = {name: values.clone() for name, values in run._slots["own"].items()}
     batch = run.batches(1)
     with pytest.raises(FloatingPointError, match=r"The outer loss is nan .* at step 1; lower learning_rate \(0\.001\)"):
         run.take_step(replace(batch, contents=batch.contents * float("nan")))
     assert tiny.same(theta, {name: p.detach() for name, p in run.theta.items()})
     waiting = sorted(set(range(CONFIG.slots)) - set(batch.rows))
-    assert all(torch.equal(run._slots["phi"][name][waiting], values[waiting]) for name, values in slots.items())
-    assert all(bool(values.isfinite().all()) for values in run._slots["phi"].values())
+    assert all(torch.equal(run._slots["own"][name][waiting], values[waiting]) for name, values in slots.items())
+    assert all(bool(values.isfinite().all()) for values in run._slots["own"].values())

@@ -130,9 +130,11 @@ def adapt(client, steps=3, parameters="norm", style=STYLE):
 # ---- without a page
 
 
-def test_every_step_of_norms_is_kept_and_of_whole_networks_those_of_the_film(studio):
+def test_the_larger_a_style_the_fewer_steps_of_it_are_kept(studio):
     norms = learn(studio, 7, "norm").run
     assert sorted(norms.kept) == list(range(8))
+    decoder = learn(studio, 12, "decoder").run
+    assert sorted(decoder.kept) == [0, 1, 5, 10, 12] and sorted(decoder.film) == [0, 1, 5, 12]
     whole = learn(studio, 7, "all").run
     assert sorted(whole.kept) == [0, 1, 5, 7] == sorted(whole.film)
     assert whole.nearest(3) in (1, 5) and whole.nearest(6.5) == 7

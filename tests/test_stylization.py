@@ -6,7 +6,8 @@ import pytest
 import tiny
 import torch
 
-from metastyle_hub.network import ImageTransformationNetwork, NetworkConfig, is_norm_parameter, transform
+from metastyle_hub.network import ImageTransformationNetwork, NetworkConfig, transform
+from metastyle_hub.parameters import MOVES, moving_parameters
 from metastyle_hub.stylization import stylize_each, stylize_tensor
 from metastyle_hub.tiling import TilingConfig, transform_in_tiles
 
@@ -64,23 +65,24 @@ def test_networks_that_clamp_do_so_in_tiles():
 
 def test_every_picture_of_a_batch_in_its_own_style():
     base, other = tiny.parameters(0), tiny.parameters(1)
-    styles = [base, {n: other[n] if is_norm_parameter(n) else p for n, p in base.items()}, other]
-    photo = tiny.photos(1).expand(3, -1, -1, -1)
+    styles = [base, *({**base, **moving_parameters(other, moves)} for moves in MOVES)]
+    photo = tiny.photos(1).expand(4, -1, -1, -1)
     alone = torch.cat([stylize_tensor(NETWORK, p, photo[:1]) for p in styles])
-    for chosen in ([0, 1], [0, 1, 2]):  # norms alone differ, in one pass; or everything does
+    for chosen in ([0, 1], [0, 1, 2], [0, 1, 2, 3]):  # norms differ, or the decoder as well, in one pass; or everything
         together = stylize_each(NETWORK, [styles[i] for i in chosen], photo[: len(chosen)])
         torch.testing.assert_close(together, alone[chosen], rtol=0, atol=1e-5)
-    stacked = {n: torch.stack([styles[0][n], styles[1][n]]) if is_norm_parameter(n) else p for n, p in base.items()}
+    own = moving_parameters(base, "decoder")
+    stacked = {n: torch.stack([styles[0][n], styles[2][n]]) if n in own else p for n, p in base.items()}
     tiled = stylize_tensor(NETWORK, stacked, photo[:2], TilingConfig(threshold=0, tile=16))
-    torch.testing.assert_close(tiled, alone[:2], rtol=0, atol=1e-4)
+    torch.testing.assert_close(tiled, alone[[0, 2]], rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("threshold", [2 * 32 * 32, 3 * 32 * 32 + 5, 100 * 32 * 32])
 def test_a_batch_goes_through_in_parts_no_larger_than_one_picture_may_be(threshold):
     base = tiny.parameters(0)
-    norms = {name for name in base if is_norm_parameter(name)}
-    styles = [{n: tiny.parameters(s)[n] if n in norms else p for n, p in base.items()} for s in range(5)]
-    stacked = {n: torch.stack([s[n] for s in styles]) if n in norms else p for n, p in base.items()}
+    styles = [{**base, **moving_parameters(tiny.parameters(s), "decoder")} for s in range(5)]
+    own = moving_parameters(base, "decoder")
+    stacked = {n: torch.stack([s[n] for s in styles]) if n in own else p for n, p in base.items()}
     photos, seen = tiny.photos(5), []
     hook = NETWORK.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0][:, 0].numel()))
     try:

@@ -13,7 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from metastyle_hub.features import FeatureNetwork, FeatureSpec
-from metastyle_hub.network import ImageTransformationNetwork, NetworkConfig, Parameters, is_norm_parameter
+from metastyle_hub.network import ImageTransformationNetwork, NetworkConfig
+from metastyle_hub.parameters import Parameters, is_norm_parameter
 
 NETWORK = NetworkConfig(width=4, residual_blocks=1)
 FEATURES = FeatureSpec(

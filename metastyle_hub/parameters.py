@@ -1,0 +1,47 @@
+"""Parameters of the network by name, and which of them an adaptation moves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from torch import Tensor
+
+__all__ = ["MOVES", "Parameters", "is_norm_parameter", "moving_parameters", "norm_parameters", "widest"]
+
+Parameters = dict[str, Tensor]
+"""Parameters by name, as in `dict(network.named_parameters())`: the value that is adapted, mixed, saved."""
+
+MOVES = ("norm", "decoder", "all")
+"""What an adaptation moves and a style owns, each within the next: see `moving_parameters`."""
+
+
+def is_norm_parameter(name: str) -> bool:
+    """Whether a parameter is an instance-norm scale or shift: what the inner loop of meta-learning moves."""
+    return name.endswith((".scale", ".shift"))
+
+
+def norm_parameters(parameters: Mapping[str, Tensor]) -> Parameters:
+    """The instance-norm scales and shifts among the parameters: 3,200 values in the paper's network."""
+    return {name: p for name, p in parameters.items() if is_norm_parameter(name)}
+
+
+def moving_parameters(parameters: Mapping[str, Tensor], moves: str) -> Parameters:
+    """The parameters that an adaptation moves, and so what a style owns; the rest is the base's.
+
+    Args:
+        moves: "norm": the 3,200 scales and shifts of the instance norms, as in the paper's inner loop; "decoder": these
+            and the convolutions behind the trunk, 103,235 values; "all": the whole network, 1,679,235.
+    """
+    if moves == "all":
+        return dict(parameters)
+    decoder = ("up.", "out.") if moves == "decoder" else ()
+    return {name: p for name, p in parameters.items() if is_norm_parameter(name) or name.startswith(decoder)}
+
+
+def widest(moves: Iterable[str]) -> str:
+    """The one of several `MOVES` that takes in all others; "norm" of none.
+
+    >>> widest(["norm", "decoder"])
+    'decoder'
+    """
+    return MOVES[max((MOVES.index(each) for each in moves), default=0)]
