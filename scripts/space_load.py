@@ -48,6 +48,7 @@ def serve(pipe: Connection, size: int) -> None:
         trim()
         pipe.send((resident(), len(page.state_holder.session_data)))
     page.close()
+    studio.close()
 
 
 def trim() -> None:

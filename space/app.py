@@ -229,6 +229,7 @@ def main(device: str = "auto", **launch: Any) -> None:
     if not os.getenv("SPACES_ZERO_GPU"):  # where the GPU is lent, this process must not touch it
         threading.Thread(target=studio.warm_up, daemon=True).start()
     page.block_thread()
+    studio.close()
 
 
 if __name__ == "__main__":

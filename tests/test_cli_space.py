@@ -1,12 +1,20 @@
 """The `metastyle space` command: finds the page, or says in a sentence why it cannot."""
 
 import importlib.util
+import os
+import signal
 import socket
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from metastyle_hub import cli, cli_space
+from metastyle_hub.examples import example
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_the_page_of_the_checkout_is_found():
@@ -36,3 +44,31 @@ def test_a_port_in_use_is_told_in_a_sentence(capsys):
         assert cli.main(["space", "--device", "cpu", "--port", str(port)]) == 2
     told = capsys.readouterr().err.splitlines()[-1]
     assert str(port) in told and "another port" in told
+
+
+def test_interrupted_amid_its_work_the_page_ends_in_order() -> None:
+    # a thread that is in torch's C++ when the interpreter goes away would abort the process
+    gradio_client = pytest.importorskip("gradio_client", reason="gradio is not installed: pip install '.[space]'")
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    variables = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-m", "metastyle_hub", "space", "--device", "cpu", "--port", str(port)]
+    page = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=variables)
+    try:
+        assert page.stdout is not None
+        while "Running on" not in (line := page.stdout.readline()):
+            assert line, "the page ended before it was there"
+        client = gradio_client.Client(f"http://127.0.0.1:{port}", verbose=False)
+        photo, style = gradio_client.handle_file(example("cat")), gradio_client.handle_file(example("stained_glass"))
+        job = client.submit(photo=photo, style=style, steps=200, parameters="decoder", api_name="/adapt")
+        while len(job.outputs()) < 3:  # pictures come while it learns
+            assert not job.done(), job.result()
+            time.sleep(0.1)
+        page.send_signal(signal.SIGINT)
+        said, _ = page.communicate(timeout=120)
+    finally:
+        page.kill()
+    assert page.returncode == 0, said
+    assert "terminate" not in said
