@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from metastyle_hub.data import CropConfig, ImagePool, random_crops
+from metastyle_hub.data import CropConfig, ImagePool, check_scales, random_crops
 from metastyle_hub.errors import MetaStyleError
 from metastyle_hub.loss import LossWeights, PerceptualLoss
 from metastyle_hub.network import transform
@@ -46,17 +46,23 @@ class AdaptationConfig(Settings):
     rise_steps: int = setting(30, "first steps, over which the rate on convolutions rises from 0", low=0, high=1000)
     norm_learning_rate: float = setting(3e-2, "of Adam on scales and shifts; source: docs/decisions.md", low=0, high=1)
     final_rate: float = setting(0.1, "the last step's share of the rates, which fall along a cosine", low=0, high=1)
-    size: int = setting(256, "pixels a side of the content crops, a multiple of 4", low=64, high=1024, multiple=4)
+    size: int = setting(128, "pixels a side of the content crops, a multiple of 4", low=64, high=1024, multiple=4)
     style_size: int = setting(
         256, "pixels of the style picture's short side: smaller gives finer strokes", low=32, high=1024
     )
-    batch: int = setting(1, "content crops per step; source: docs/decisions.md", low=1, high=16)
+    batch: int = setting(4, "content crops per step; source: docs/decisions.md", low=1, high=16)
+    min_scale: float = setting(0.3, "least share of a photo's short side that a crop spans", low=0.01, high=1)
+    max_scale: float = setting(0.7, "largest; size / max_scale is the size of use that it is for", low=0.01, high=1)
     features: str = setting("compact", "feature network of the loss", choices=("compact", "vgg16", "vgg19"))
     precision: str = setting(
         "auto", "arithmetic; auto is bfloat16 where the hardware has it", choices=("auto", "float32", "bfloat16")
     )
     seed: int = setting(0, "of the draw of contents", low=0)
     weights: LossWeights = field(default_factory=LossWeights)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_scales(self.min_scale, self.max_scale)
 
     def rate(self, step: int) -> float:
         """The share of the learning rates at a step: half a cosine from 1 to `final_rate`."""
@@ -111,7 +117,7 @@ def adapt_parameters(
     convolutions = {"params": [p for name, p in moving.items() if not is_norm_parameter(name)]}
     # a short memory of squared gradients: with the usual 0.999 the first, large ones would brake all hundred steps
     optimizer = torch.optim.Adam([norms, convolutions], betas=(0.9, 0.99))
-    crop = CropConfig(config.size, min_scale=0.5)
+    crop = CropConfig(config.size, config.min_scale, config.max_scale)
     for index in range(config.steps + 1):
         rng = np.random.default_rng((config.seed, index))
         with torch.inference_mode(False), torch.set_grad_enabled(index < config.steps):

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from metastyle_hub.errors import ImageError, first_line
+from metastyle_hub.errors import ImageError, SettingError, first_line
 from metastyle_hub.images import center_crop, list_images, load_image, resize_short_side, to_tensor
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "ImagePool",
     "TensorPool",
     "center_crops",
+    "check_scales",
     "next_readable",
     "open_pool",
     "random_crop",
@@ -80,6 +81,16 @@ class CropConfig:
     max_scale: float = 1.0  # largest, from min_scale to 1
     jitter: float = 0.0  # brightness, contrast and saturation each change by up to this share, 0 to 1
     flip: bool = True  # mirror left to right half of the time
+
+
+def check_scales(min_scale: float, max_scale: float) -> None:
+    """Refuse shares of a photo that are the wrong way round.
+
+    Raises:
+        SettingError: the largest is smaller than the least.
+    """
+    if max_scale < min_scale:
+        raise SettingError(f"max_scale must be at least min_scale ({min_scale:g}), got {max_scale:g}.")
 
 
 def random_crop(picture: Tensor, config: CropConfig, rng: np.random.Generator) -> Tensor:

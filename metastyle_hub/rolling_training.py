@@ -26,7 +26,7 @@ from torch import Tensor
 
 from metastyle_hub.adaptation import AdaptationConfig
 from metastyle_hub.bilevel import MetaTrainingConfig, restraint
-from metastyle_hub.data import CropConfig, next_readable, random_crop, random_crops
+from metastyle_hub.data import CropConfig, check_scales, next_readable, random_crop, random_crops
 from metastyle_hub.errors import SettingError
 from metastyle_hub.meta_training import MetaStep, MetaTrainer
 from metastyle_hub.network import transform_traced
@@ -63,8 +63,7 @@ class RollingConfig(MetaTrainingConfig):
         super().__post_init__()
         if self.slots % self.styles:
             raise SettingError(f"slots must be a multiple of styles ({self.styles}), got {self.slots}.")
-        if self.max_scale < self.min_scale:
-            raise SettingError(f"max_scale must be at least min_scale ({self.min_scale}), got {self.max_scale}.")
+        check_scales(self.min_scale, self.max_scale)
 
     def walk(self) -> AdaptationConfig:
         """The adaptation that a slot goes through, as far as its steps go."""

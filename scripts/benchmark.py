@@ -59,13 +59,13 @@ class Scale:
     """How large the work is."""
 
     sides: tuple[int, ...] = (256, 512, 1024)
-    adaptation: AdaptationConfig = AdaptationConfig(steps=100, size=256)  # noqa: RUF009, that of the bars
+    adaptation: AdaptationConfig = AdaptationConfig(steps=100, size=256, batch=1)  # noqa: RUF009, that of the bars
     timed_steps: int = 20
     large: tuple[int, int] = (2160, 3840)
     repeats: int = 5
 
 
-QUICK = Scale((64, 96, 128), AdaptationConfig(steps=4, size=64, style_size=64), 2, (256, 384), 1)
+QUICK = Scale((64, 96, 128), AdaptationConfig(steps=4, size=64, style_size=64, batch=1), 2, (256, 384), 1)
 
 
 # ---- memory, in processes of their own

@@ -334,7 +334,7 @@ class Studio:
         self, photo: Photo, style: Photo, iterations: float, visit: Visit
     ) -> Iterator[tuple[int, float, float, Image.Image]]:
         """Gatys' optimisation on the pair: (iteration, seconds, loss, picture) now and then; the last is kept."""
-        size, count = self.config.size, int(iterations)
+        size, count = self.config.style_size, int(iterations)
         started = shown = time.monotonic()
         photo_at = resize_short_side(to_tensor(shrunk(photo.view(), round(1.5 * size))), size)
         style_at = resize_short_side(to_tensor(style.view()), self.config.style_size)
