@@ -48,7 +48,7 @@ def serve(pipe: Connection, size: int) -> None:
         trim()
         pipe.send((resident(), len(page.state_holder.session_data)))
     page.close()
-    studio.close()
+    app.leave()
 
 
 def trim() -> None:

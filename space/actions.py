@@ -183,10 +183,6 @@ class Studio:
         except MetaStyleError as error:
             log.warning("The warm-up failed: %s", error)
 
-    def close(self) -> None:
-        """No work begins any more, and none is under way: a thread amid torch's would abort the process at its end."""
-        self._turn().__enter__()
-
     def left(self, run: Run) -> float:
         """Seconds that a run still needs: by its own pace, or at its start by that of earlier ones."""
         if run.last is None or run.last.index == 0:

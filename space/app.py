@@ -10,10 +10,11 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -229,7 +230,18 @@ def main(device: str = "auto", **launch: Any) -> None:
     if not os.getenv("SPACES_ZERO_GPU"):  # where the GPU is lent, this process must not touch it
         threading.Thread(target=studio.warm_up, daemon=True).start()
     page.block_thread()
-    studio.close()
+    leave()
+
+
+def leave() -> NoReturn:
+    """End the process at once, as no work may outlive it.
+
+    The threads that learn are daemons; one that is amid torch's C++ when the interpreter goes away aborts the process.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def test_a_port_in_use_is_told_in_a_sentence(capsys):
 
 
 def test_interrupted_amid_its_work_the_page_ends_in_order() -> None:
-    # a thread that is in torch's C++ when the interpreter goes away would abort the process
+    # whatever the threads that learn are at
     gradio_client = pytest.importorskip("gradio_client", reason="gradio is not installed: pip install '.[space]'")
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))

@@ -70,7 +70,7 @@ def test_evaluate_writes_tables_bars_plot_and_sheet(
     written = {"measurements.jsonl", "summary.json", "table.md", "bars.json", "bars.md", "step0.json", "sheet.png"}
     assert written | {"losses.svg", "losses.png"} <= {path.name for path in tmp_path.iterdir()}
     found = {(s["method"], s["step"]) for s in json.loads((tmp_path / "summary.json").read_text())}
-    assert {("photo", 0), ("base", 0), ("base", 1), ("base_norm", 1), ("gatys_adam", 1)} <= found
+    assert {("photo", 0), ("base", 0), ("base", 1), ("base_decoder", 1), ("gatys_adam", 1)} <= found
     assert json.loads((tmp_path / "step0.json").read_text())["photos"] == 3
     before = (tmp_path / "measurements.jsonl").read_bytes()
     # the bars again: nothing is measured, and nothing of what other methods have measured is lost
