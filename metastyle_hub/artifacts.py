@@ -83,7 +83,7 @@ class ArtifactConfig:
     format_version: int = FORMAT_VERSION
     library_version: str = __version__
     name: str | None = None  # for people
-    parameters: str = "all"  # what a style owns: "norm", "decoder" or "all", see `network.moving_parameters`
+    parameters: str = "all"  # what a style owns: "norm", "decoder" or "all", see `parameters.moving_parameters`
     base_model: BaseReference | None = None  # of a style
     steps: int | None = None  # gradient steps that a style has had
     adaptation: dict[str, Any] | None = None  # the AdaptationConfig behind a style

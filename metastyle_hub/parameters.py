@@ -22,7 +22,7 @@ def is_norm_parameter(name: str) -> bool:
 
 def norm_parameters(parameters: Mapping[str, Tensor]) -> Parameters:
     """The instance-norm scales and shifts among the parameters: 3,200 values in the paper's network."""
-    return {name: p for name, p in parameters.items() if is_norm_parameter(name)}
+    return moving_parameters(parameters, "norm")
 
 
 def moving_parameters(parameters: Mapping[str, Tensor], moves: str) -> Parameters:
