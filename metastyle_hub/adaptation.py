@@ -1,6 +1,9 @@
 """Adaptation: the inner problem at deployment. From the base, a stream of steps towards one style.
 
-    w_0 = theta,   w_t = Adam step on E_c [ log loss(c, s, M(c; w_{t-1})) ]
+    w_0 = theta,   w_t = Adam step on E_c [ log loss(c, s, M(c; w_{t-1})) ],   the first of them from a prediction
+
+A base may come with a predictor (`prediction.py`), which guesses scales and shifts from the style; then the first step
+is taken from that guess instead of from theta. Without one, it is the paper's adaptation.
 
 Pure: parameters in, parameters out; neither the network nor theta is changed, and stopping at any step leaves a
 usable style.
@@ -42,6 +45,7 @@ class AdaptationConfig(Settings):
         "(0.4 MB); or all of the network (7 MB)",
         choices=MOVES,
     )
+    predict: bool = setting(True, "whether the first step begins where the base's predictor says, if it has one")
     learning_rate: float = setting(3e-4, "of Adam on convolutions; source: docs/decisions.md", low=0, high=1)
     rise_steps: int = setting(30, "first steps, over which the rate on convolutions rises from 0", low=0, high=1000)
     norm_learning_rate: float = setting(3e-2, "of Adam on scales and shifts; source: docs/decisions.md", low=0, high=1)
@@ -92,6 +96,7 @@ def adapt_parameters(
     contents: ImagePool,
     loss: PerceptualLoss,
     config: AdaptationConfig,
+    start: Mapping[str, Tensor] | None = None,
 ) -> Iterator[AdaptationStep]:
     """Adapt theta to a style: `config.steps + 1` yields, the first before any step, the last after all of them.
 
@@ -99,6 +104,8 @@ def adapt_parameters(
         style: (1, 3, H, W) in [0, 1].
         contents: what the crops of every step are drawn from.
         loss: its feature network's dtype is that of the arithmetic.
+        start: scales and shifts from which the first step is taken, as `StylePredictor.start` gives them; theta's own
+            are what the yield before it has.
 
     Raises:
         AdaptationError: the loss is not finite.
@@ -117,11 +124,13 @@ def adapt_parameters(
     convolutions = {"params": [p for name, p in moving.items() if not is_norm_parameter(name)]}
     # a short memory of squared gradients: with the usual 0.999 the first, large ones would brake all hundred steps
     optimizer = torch.optim.Adam([norms, convolutions], betas=(0.9, 0.99))
-    crop = CropConfig(config.size, config.min_scale, config.max_scale)
-    for index in range(config.steps + 1):
+    crops = CropConfig(config.size, config.min_scale, config.max_scale)
+
+    def measure(index: int, *, differentiable: bool) -> tuple[Tensor, AdaptationStep]:
+        """The objective at the contents of a step, and the step."""
         rng = np.random.default_rng((config.seed, index))
-        with torch.inference_mode(False), torch.set_grad_enabled(index < config.steps):
-            batch = random_crops(contents, config.batch, crop, rng).to(device)
+        with torch.inference_mode(False), torch.set_grad_enabled(differentiable):
+            batch = random_crops(contents, config.batch, crops, rng).to(device)
             images = transform(network, weights, batch, loss.features.dtype, random_corner(rng))
             terms = loss(images, loss.targets(batch, grams))
             # the logarithm, as in meta-training: steps do not shrink as the loss falls
@@ -134,9 +143,19 @@ def adapt_parameters(
                 f"style_weight {config.weights.style_weight:g}, learning_rate {config.learning_rate:g}, "
                 f"norm_learning_rate {config.norm_learning_rate:g}); lower one of them."
             )
-        yield AdaptationStep(index, total, content, style_term, snapshot)
+        return objective, AdaptationStep(index, total, content, style_term, snapshot)
+
+    for index in range(config.steps + 1):
+        guess = start if index == 0 and config.steps else None
+        objective, step = measure(index, differentiable=index < config.steps and guess is None)
+        yield step
         if index == config.steps:
             return
+        if guess is not None:
+            with torch.inference_mode(False), torch.no_grad():
+                for name, value in guess.items():
+                    weights[name].copy_(value)
+            objective, _ = measure(index, differentiable=True)
         # one caller's inference mode would make a state of Adam that cannot be changed when the next caller has none
         with torch.inference_mode(False):
             gradients = torch.autograd.grad(objective, list(moving.values()))

@@ -1,6 +1,7 @@
 """What is saved and shared: a folder with `config.json` and `model.safetensors`. Strict to read, atomic to write.
 
-    kind "base"     the whole network theta
+    kind "base"     the whole network theta; with it, under names that start with "predictor.", the network that guesses
+                    where the adaptation to a style begins, if the base has one
     kind "style"    what adaptation moved: parameters "norm", 3,200 scales and shifts, 13 kB; "decoder", these and the
                     convolutions behind the trunk, 0.4 MB; "all", the whole network, 7 MB;
                     and the fingerprint of the base that it was adapted from
@@ -30,8 +31,10 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from metastyle_hub.errors import MetaStyleError, first_line
+from metastyle_hub.features import SPECS
 from metastyle_hub.network import ImageTransformationNetwork, NetworkConfig
 from metastyle_hub.parameters import MOVES, Parameters, moving_parameters
+from metastyle_hub.prediction import StylePredictor, gram_channels
 from metastyle_hub.version import __version__
 
 __all__ = [
@@ -45,9 +48,11 @@ __all__ = [
     "artifact_files",
     "check_folder",
     "checked_parameters",
+    "checked_predictor",
     "expected_parameters",
     "fingerprint",
     "read_artifact",
+    "stored_tensors",
     "write_artifact",
     "write_files",
 ]
@@ -58,6 +63,7 @@ FORMAT_VERSION = 1
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 
 _MOST_WIDTH, _MOST_BLOCKS = 128, 32  # of a network from a file: 600 MB, far beyond any use, and no harm to load
+_PREDICTOR = "predictor."  # what the names of its tensors begin with in a file
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -89,7 +95,7 @@ class ArtifactConfig:
     adaptation: dict[str, Any] | None = None  # the AdaptationConfig behind a style
     style_sha256: str | None = None  # of the style picture
     mix: list[dict[str, Any]] | None = None  # of an interpolated style: [{"name", "weight"}]
-    features: str = "compact"  # the feature network whose loss the parameters were trained with
+    features: str = "compact"  # whose loss the parameters were trained with, and whose Gram matrices a predictor reads
     training: dict[str, Any] | None = None  # of a base: the run that made it, and its figures
     output: str | None = None  # "clamp" for converted networks, which end without a sigmoid
 
@@ -173,6 +179,7 @@ class Artifact:
 
     config: ArtifactConfig
     parameters: Parameters
+    predictor: Parameters | None = None  # of a base that has one
 
 
 def fingerprint(parameters: Mapping[str, Tensor]) -> str:
@@ -211,17 +218,26 @@ def read_artifact(folder: str | os.PathLike[str], where: str | None = None) -> A
     except (OSError, UnicodeDecodeError) as error:
         raise ArtifactError(f"{where} cannot be read: {error}.") from error
     config = ArtifactConfig.from_json(text, where)
-    return Artifact(config, _checked_tensors(data, config, where))
+    tensors = _read_tensors(data, where)
+    what, remedy = f"{WEIGHTS_FILE} in {where}", "save it again"
+    predictor = {name.removeprefix(_PREDICTOR): p for name, p in tensors.items() if name.startswith(_PREDICTOR)}
+    if config.kind != "base" or not predictor:
+        return Artifact(config, checked_parameters(tensors, config, what, remedy))
+    rest = {name: p for name, p in tensors.items() if not name.startswith(_PREDICTOR)}
+    return Artifact(
+        config,
+        checked_parameters(rest, config, what, remedy),
+        checked_predictor(predictor, config, f"the predictor in {what}", remedy),
+    )
 
 
-def _checked_tensors(data: bytes, config: ArtifactConfig, where: str) -> Parameters:
+def _read_tensors(data: bytes, where: str) -> Parameters:
     try:
-        tensors = load_tensors(data)
+        return load_tensors(data)
     except (SafetensorError, ValueError, KeyError) as error:
         raise ArtifactError(
             f"{WEIGHTS_FILE} in {where} is damaged ({error}); save it again, or load it with force_download=True."
         ) from error
-    return checked_parameters(tensors, config, f"{WEIGHTS_FILE} in {where}", "save it again")
 
 
 def expected_parameters(architecture: NetworkConfig) -> Parameters:
@@ -243,6 +259,25 @@ def checked_parameters(tensors: Mapping[str, Tensor], config: ArtifactConfig, wh
     expected = expected_parameters(config.architecture)
     if config.kind == "style":
         expected = moving_parameters(expected, config.parameters)
+    return _checked(tensors, expected, what, remedy)
+
+
+def checked_predictor(tensors: Mapping[str, Tensor], config: ArtifactConfig, what: str, remedy: str) -> Parameters:
+    """The tensors of a base's predictor in float32, if they are of one for its network and features; see above."""
+    if config.features not in SPECS:
+        raise ArtifactError(f"{what} reads features {config.features!r}; known are {', '.join(SPECS)}.")
+    with torch.device("meta"):
+        network = ImageTransformationNetwork(config.architecture).parameters_dict()
+        expected = StylePredictor(gram_channels(SPECS[config.features]), network).state_dict()
+    return _checked(tensors, expected, what, remedy)
+
+
+def stored_tensors(parameters: Mapping[str, Tensor], predictor: Mapping[str, Tensor] | None) -> Parameters:
+    """What goes into `model.safetensors`, by the names that the tensors have there."""
+    return {**parameters, **{_PREDICTOR + name: p for name, p in (predictor or {}).items()}}
+
+
+def _checked(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str, remedy: str) -> Parameters:
     if absent := sorted(expected.keys() - tensors.keys()):
         raise ArtifactError(f"{what} lacks {len(absent)} tensors, {absent[0]} among them; {remedy}.")
     if extra := sorted(tensors.keys() - expected.keys()):

@@ -274,6 +274,8 @@ def _info(args: argparse.Namespace) -> None:
             print(f"of the base {base.fingerprint} ({base.repo_id}{'@' + base.revision[:12] if base.revision else ''})")
         else:
             print(f"fingerprint {fingerprint(artifact.parameters)}")
+        if artifact.predictor is not None:
+            print("with a predictor: the first step of an adaptation is taken from its guess")
     print(config.to_json(), end="")
 
 

@@ -39,6 +39,7 @@ from metastyle_hub.errors import SettingError
 from metastyle_hub.features import SPECS, load_features
 from metastyle_hub.gatys import GatysConfig, optimize_pixels
 from metastyle_hub.images import load_image, save_image, to_pil
+from metastyle_hub.learning import predicted_start
 from metastyle_hub.loss import LossWeights, PerceptualLoss
 from metastyle_hub.network import ImageTransformationNetwork, NetworkConfig, transform
 from metastyle_hub.parameters import Parameters
@@ -129,6 +130,8 @@ class Evaluation:
     folder: Path | None = None  # of the measurements and of the pictures that are kept
     network: NetworkConfig = field(default_factory=NetworkConfig)
     output: str | None = None  # of the base, as in its config.json
+    predictor: Parameters | None = None  # the base's
+    predictor_reads: str = "compact"  # the feature network whose Gram matrices it reads
     shown: Sequence[tuple[int, int]] = ()  # the pairs whose pictures are kept, for `sheet`
     _warm: bool = field(default=False, init=False, repr=False)
 
@@ -190,11 +193,19 @@ class Evaluation:
             network = self._architecture(method).to_dict()
             parts |= {"adaptation": method.adaptation.to_dict(), "learning": self._learning_key, "network": network}
             parts["theta"] = self._theta_key if method.kind == "base" else None
+            parts["predictor"] = self._predictor_key if self._predicts(method) else None
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
     @cached_property
     def _theta_key(self) -> str:
         return fingerprint(self.theta) + (self.output or "")
+
+    @cached_property
+    def _predictor_key(self) -> str:
+        return fingerprint(self.predictor or {}) + self.predictor_reads
+
+    def _predicts(self, method: Method) -> bool:
+        return method.kind == "base" and method.adaptation.predict and self.predictor is not None
 
     @cached_property
     def _style_digests(self) -> list[str]:
@@ -274,10 +285,13 @@ class Evaluation:
             network = ImageTransformationNetwork(architecture).to(self.contents.device)
             theta = network.parameters_dict()
 
+        picture = self.styles[style : style + 1]
+
         def steps() -> Iterator[AdaptationStep]:
-            return adapt_parameters(
-                network, theta, self.styles[style : style + 1], self.pool, self.loss, method.adaptation
-            )
+            start = None
+            if self.predictor is not None and self._predicts(method):
+                start = predicted_start(self.predictor, self.predictor_reads, theta, picture)
+            yield from adapt_parameters(network, theta, picture, self.pool, self.loss, method.adaptation, start)
 
         if not self._warm:  # the first step of a process takes several times as long as others
             list(islice(steps(), 2))

@@ -183,7 +183,8 @@ def load_features(
 
 
 def _load_features(name: str, file: str | os.PathLike[str] | None) -> FeatureNetwork:
-    network = FeatureNetwork(SPECS[name], name)
+    with torch.random.fork_rng(devices=()):  # the random start, soon forgotten, is none of the caller's draws
+        network = FeatureNetwork(SPECS[name], name)
     if file is None and name == "vgg19_oxford":
         raise FeaturesError("vgg19_oxford has no download of its own; name the file of its weights, or use 'vgg19'.")
     if file is None:

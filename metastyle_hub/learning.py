@@ -20,9 +20,10 @@ from metastyle_hub.images import ImageLike, image_sha256, load_image
 from metastyle_hub.loss import PerceptualLoss
 from metastyle_hub.painting import style_tensor
 from metastyle_hub.parameters import Parameters, moving_parameters, widest
+from metastyle_hub.prediction import StylePredictor, gram_channels
 from metastyle_hub.skeletons import new_skeleton
 
-__all__ = ["Lesson", "learn"]
+__all__ = ["Lesson", "learn", "predicted_start"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,12 @@ class Lesson:
 
 
 def learn(
-    lesson: Lesson, start: ArtifactConfig, theta: Parameters, base: Parameters, reference: BaseReference
+    lesson: Lesson,
+    start: ArtifactConfig,
+    theta: Parameters,
+    base: Parameters,
+    reference: BaseReference,
+    predictor: Parameters | None = None,
 ) -> Iterator[tuple[AdaptationStep, ArtifactConfig, Parameters]]:
     """Every step of the adaptation, with the style as it stands: what describes it, and all of its parameters.
 
@@ -64,6 +70,7 @@ def learn(
         start: describes what is adapted: the base, or a style of it whose steps count on.
         theta: the parameters of that.
         base: those of the base, which the style shares as far as it does not move them.
+        predictor: the base's, where the first step begins; None for a step from theta.
 
     Raises:
         FeaturesError: at once, the feature network cannot be had.
@@ -75,6 +82,7 @@ def learn(
     # recorded as what "auto" came to: another machine would choose another arithmetic, and so make another style
     config = replace(lesson.config, precision=str(dtype).removeprefix("torch."))
     loss = PerceptualLoss(load_features(config.features, device=device, dtype=dtype), config.weights)
+    guess = predicted_start(predictor, start.features, theta, lesson.style) if predictor and config.predict else None
     further = start.kind == "style"
     # a style of a style is again a style of the base, which owns what any of its steps moved
     kind = widest([config.parameters, *([start.parameters] if further else [])])
@@ -95,8 +103,27 @@ def learn(
 
     def steps() -> Iterator[tuple[AdaptationStep, ArtifactConfig, Parameters]]:
         with enough_memory("adaptation", device, "a smaller size or style_size, or batch=1"):
-            for step in adapt_parameters(network, theta, lesson.style, lesson.contents, loss, config):
+            for step in adapt_parameters(network, theta, lesson.style, lesson.contents, loss, config, guess):
                 moved = {**base, **moving_parameters(step.parameters, kind)}
                 yield step, replace(described, steps=before + step.index), moved
 
     return steps()
+
+
+def predicted_start(predictor: Parameters, reads: str, theta: Parameters, style: Tensor) -> Parameters:
+    """The scales and shifts that a base's predictor guesses for a style picture (1, 3, H, W) in [0, 1].
+
+    Always in float32, so that the guess does not depend on the arithmetic of the steps that follow.
+
+    Args:
+        reads: the feature network whose Gram matrices it reads.
+
+    >>> start = predicted_start(base.predictor, base.config.features, base.parameters, style)
+    """
+    device = next(iter(theta.values())).device
+    features = load_features(reads, device=device)
+    with torch.device("meta"):  # without numbers of its own, and so without a draw from the caller's random ones
+        network = StylePredictor(gram_channels(features.spec), theta)
+    network.load_state_dict(predictor, assign=True)
+    with torch.inference_mode(False):
+        return network.start(theta, PerceptualLoss(features).style_grams(style.to(device)))

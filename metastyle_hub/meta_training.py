@@ -80,7 +80,7 @@ class MetaTrainer:
                 "A converted base, whose output is clamped, cannot be trained further; start from a base without "
                 'output "clamp" in its config.json, or from random weights.'
             )
-        self.config, self.contents, self.styles = config, contents, styles
+        self.config, self.contents, self.styles, self.init = config, contents, styles, init
         self.checkpoint = Path(checkpoint) if checkpoint else None
         self.checkpoint_every, self.workers = checkpoint_every, workers
         self.accelerator = Accelerator()
@@ -179,9 +179,13 @@ class MetaTrainer:
 
     @torch.no_grad()
     def _update_average(self) -> None:
-        decay = min(self.config.ema, (self.step + 2) / (self.step + 11))  # a young one forgets its random start faster
         for name, p in self.theta.items():
-            self.average[name].lerp_(p.detach(), 1 - decay)
+            self.average[name].lerp_(p.detach(), 1 - self._ema)
+
+    @property
+    def _ema(self) -> float:
+        """The decay of the running average at this step: a young one forgets its random start faster."""
+        return min(self.config.ema, (self.step + 2) / (self.step + 11))
 
     def run(self) -> Iterator[MetaStep]:
         """The steps from here to `config.steps`, checkpointed on the way and at the end."""

@@ -20,7 +20,15 @@ from PIL import Image
 from torch import Tensor
 
 from metastyle_hub.adaptation import AdaptationConfig
-from metastyle_hub.artifacts import Artifact, ArtifactConfig, ArtifactError, checked_parameters, fingerprint
+from metastyle_hub.artifacts import (
+    Artifact,
+    ArtifactConfig,
+    ArtifactError,
+    checked_parameters,
+    checked_predictor,
+    fingerprint,
+    stored_tensors,
+)
 from metastyle_hub.contents import Contents
 from metastyle_hub.devices import DeviceError, resolve_device
 from metastyle_hub.errors import SettingError
@@ -70,6 +78,7 @@ class MetaStyle(ParameterSet):
         parameters: the whole network's parameters by name. Read only, also the tensors: what adaptation did not move is
             shared by a base and its styles, so whoever writes into one writes into all.
         base: the base of a style; a base is its own.
+        predictor: of a base that has one, the parameters of the network that guesses where adaptation begins.
         device: where the parameters are.
         dtype: of the arithmetic when stylising; the parameters themselves are always float32.
         origin: the folder, or the commit of a repo, that it was loaded from; None when it was made here.
@@ -158,7 +167,12 @@ class MetaStyle(ParameterSet):
 
     @classmethod
     def from_parameters(
-        cls, parameters: Mapping[str, Tensor], architecture: NetworkConfig | None = None, **config: Any
+        cls,
+        parameters: Mapping[str, Tensor],
+        architecture: NetworkConfig | None = None,
+        *,
+        predictor: Mapping[str, Tensor] | None = None,
+        **config: Any,
     ) -> MetaStyle:
         """A base from a parameter dictionary, such as meta-training makes; it keeps a copy in float32.
 
@@ -166,6 +180,7 @@ class MetaStyle(ParameterSet):
             architecture: of the network that they are the parameters of, default `NetworkConfig()`. A wrong size is
                 refused. A wrong `photo_channels` or `upsampling` cannot be told from the parameters: the base would
                 paint other pictures.
+            predictor: the `state_dict()` of a `StylePredictor` for this network, if there is one.
             **config: further fields of `ArtifactConfig`, such as name.
 
         Raises:
@@ -176,7 +191,9 @@ class MetaStyle(ParameterSet):
         made = ArtifactConfig(kind="base", architecture=architecture or NetworkConfig(), **config)
         remedy = "name the network that they are of with architecture=NetworkConfig(...)"
         checked = checked_parameters(parameters, made, "the dictionary of parameters", remedy)
-        return cls(made, {name: p.detach().clone() for name, p in checked.items()})
+        guess = predictor and checked_predictor(predictor, made, "the dictionary of the predictor", remedy)
+        guess = guess and {name: p.detach().clone() for name, p in guess.items()}
+        return cls(made, {name: p.detach().clone() for name, p in checked.items()}, predictor=guess)
 
     def save_pretrained(
         self,
@@ -249,7 +266,8 @@ class MetaStyle(ParameterSet):
         return share(repo_id, files, self.origin, license, chosen)
 
     def _files(self, along: Along = NOTHING, config: ArtifactConfig | None = None) -> dict[str, bytes]:
-        return along.files(config or self.config, self._own_parameters, self.base.fingerprint, self.stylize)
+        tensors = stored_tensors(self._own_parameters, self.predictor)
+        return along.files(config or self.config, tensors, self.base.fingerprint, self.stylize)
 
     # ---- adapting
 
@@ -289,7 +307,7 @@ class MetaStyle(ParameterSet):
         ...     print(step.index, step.loss)
         """
         lesson = Lesson.of(style, contents, replace(config or AdaptationConfig(), **settings))
-        steps = learn(lesson, self.config, self.parameters, self.base.parameters, self._reference)
+        steps = learn(lesson, self.config, self.parameters, self.base.parameters, self._reference, self.predictor)
         return (
             StyleStep(step.index, step.loss, step.content, step.style, MetaStyle(described, moved, self.base))
             for step, described, moved in steps
@@ -396,4 +414,6 @@ def _mixed_name(styles: Sequence[MetaStyle], weights: Sequence[float]) -> str:
 
 
 # ten styles on one base cost one base, wherever they come from
-_BASES: Bases[MetaStyle] = Bases(lambda artifact, origin: MetaStyle(artifact.config, artifact.parameters, None, origin))
+_BASES: Bases[MetaStyle] = Bases(
+    lambda read, origin: MetaStyle(read.config, read.parameters, None, origin, predictor=read.predictor)
+)

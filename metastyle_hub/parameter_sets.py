@@ -31,6 +31,7 @@ class ParameterSet:
         base: Self | None = None,
         origin: Snapshot | None = None,
         dtype: torch.dtype | None = None,
+        predictor: Mapping[str, Tensor] | None = None,
     ) -> None:
         """Made by `from_pretrained`, `adapt` and `interpolate`. It holds the tensors themselves, not copies of them."""
         self.config = config
@@ -39,6 +40,7 @@ class ParameterSet:
         self.device = next(iter(self.parameters.values())).device
         self.dtype: torch.dtype = dtype or (base.dtype if base is not None else torch.float32)
         self.origin = origin
+        self.predictor: Parameters | None = None if predictor is None else dict(predictor)
 
     @property
     def is_base(self) -> bool:
@@ -86,7 +88,8 @@ class ParameterSet:
             name: p.to(where) if base is None or p is not self.base.parameters[name] else base.parameters[name]
             for name, p in self.parameters.items()
         }
-        moved = type(self)(self.config, parameters, base, self.origin, arithmetic)
+        predictor = self.predictor and {name: p.to(where) for name, p in self.predictor.items()}
+        moved = type(self)(self.config, parameters, base, self.origin, arithmetic, predictor)
         elsewhere[where, arithmetic] = moved
         return moved
 
@@ -96,7 +99,7 @@ class ParameterSet:
 
     @property
     def _own_parameters(self) -> Parameters:
-        """What a file of this holds: of a style what adaptation moved, the rest is the base's."""
+        """The network's parameters in a file of this: of a style what adaptation moved, the rest is the base's."""
         return self.parameters if self.is_base else moving_parameters(self.parameters, self.config.parameters)
 
     @property

@@ -11,8 +11,13 @@ convolutions learn, first order, from where they are:
     theta           =  (psi, phi_0),  phi_0 held by identity(c, M(c; psi, phi_0)) where every trajectory starts
 
 A slot that has reached the end of its trajectory starts anew from theta with another style. So theta is trained for
-where adaptation passes and arrives, not for its first step. What this cannot do is bend phi_0 so that first steps go
-further: that is `MetaTrainer`'s.
+where adaptation passes and arrives, not for its first step.
+
+The first step is the predictor's (`prediction.py`). With `predicted` > 0, every outer step also takes so many further
+styles, of which nothing is known but their Gram matrices, and learns from the pictures of the scales and shifts that
+P guesses for them; slots start anew from such guesses:
+
+    P, psi          <- step on the mean over styles of log loss(c, s, M(c; psi, phi_0 + P(s))) + the same penalties
 """
 
 from __future__ import annotations
@@ -32,18 +37,26 @@ from metastyle_hub.meta_training import MetaStep, MetaTrainer
 from metastyle_hub.network import transform_traced
 from metastyle_hub.noise import random_corner
 from metastyle_hub.parameters import MOVES, Parameters, is_norm_parameter, moving_parameters
+from metastyle_hub.prediction import StylePredictor, gram_channels
 from metastyle_hub.settings import setting
 
 __all__ = ["RollingConfig", "RollingTrainer"]
 
 _USE = AdaptationConfig()  # slots walk as users will
 _BETAS, _EPS = (0.9, 0.99), 1e-8  # of the slots' Adam: short memory, as a trajectory is short
+_LOOKS = 64  # styles by which a new predictor's input is standardised
 
 
 @dataclass(frozen=True)
 class RollingConfig(MetaTrainingConfig):
     """Settings of rolling trajectories. `styles` is how many slots advance in an outer step, one content each."""
 
+    predicted: int = setting(2, "further styles a step, from which the predictor learns; 0 for a base without", low=0)
+    predictor_learning_rate: float = setting(1.5e-3, "peak rate of Adam on the predictor", low=0)
+
+    guess_weight: float = setting(
+        0.3, "of guesses' mean square, which keeps them within reach of gradient steps", low=0
+    )
     slots: int = setting(16, "styles under way at any moment, a multiple of `styles`", low=1)
     trajectory: int = setting(_USE.steps, "inner steps of a slot before it takes another style", low=1, high=1000)
     slot_parameters: str = setting(_USE.parameters, "what a slot moves, as in adaptation", choices=MOVES)
@@ -74,10 +87,11 @@ class RollingConfig(MetaTrainingConfig):
 class RollingBatch:
     """The data of one outer step."""
 
-    contents: Tensor  # (styles + 1, 3, H, W): one for every slot that advances, and one for the identity
+    contents: Tensor  # (styles + predicted + 1, 3, H, W): slots that advance, predicted styles, and the identity's
     rows: tuple[int, ...]  # the slots that advance
     corner: tuple[int, int]  # of all contents in the field of noise
     fresh: dict[int, Tensor]  # new styles (1, 3, H, W) of the slots that start anew
+    unseen: Tensor | None  # (predicted, 3, H, W), styles for the predictor
 
 
 class RollingTrainer(MetaTrainer):
@@ -104,13 +118,33 @@ class RollingTrainer(MetaTrainer):
         }
         self._ages: list[int] = [0] * slots
         self._grams: dict[int, tuple[Tensor, ...]] = {}
+        self.average_predictor: Parameters = {}
+        if self.config.predicted:
+            self.predictor = self._first_predictor()
+            group = {"params": list(self.predictor.parameters()), "peak": self.config.predictor_learning_rate}
+            self.optimizers.append(torch.optim.Adam([group], betas=_BETAS))
+            self.average_predictor = {name: p.detach().clone() for name, p in self.predictor.state_dict().items()}
+
+    def _first_predictor(self) -> StylePredictor:
+        """The initial base's, or a new one that has seen what styles look like."""
+        torch.manual_seed(self.config.seed)
+        predictor = StylePredictor(gram_channels(self.loss.features.spec), self.theta).to(self.device)
+        known = self.init and self.init.predictor
+        if self.init is not None and known and self.init.config.features == self.loss.features.name:
+            predictor.load_state_dict(known)
+            return predictor
+        rng, c = np.random.default_rng(self.config.seed), self.config
+        looks = random_crops(self.styles, min(_LOOKS, len(self.styles)), CropConfig(c.style_size, min_scale=0.6), rng)
+        grams = [self.loss.style_grams(one.to(self.device)) for one in looks.split(1)]
+        predictor.calibrate([torch.cat(tap) for tap in zip(*grams, strict=True)])
+        return predictor
 
     def batches(self, step: int) -> RollingBatch:  # type: ignore[override]
         """The pictures of a step, a pure function of (seed, step, process)."""
         c = self.config
         rng = np.random.default_rng((c.seed, step, self.accelerator.process_index))
         crop = CropConfig(c.size, c.min_scale, c.max_scale, jitter=0.1)
-        contents = random_crops(self.contents, c.styles + 1, crop, rng)
+        contents = random_crops(self.contents, c.styles + c.predicted + 1, crop, rng)
         rows = tuple((step * c.styles + i) % c.slots for i in range(c.styles))
         visit = step * c.styles // c.slots
         fresh: dict[int, Tensor] = {}
@@ -119,51 +153,81 @@ class RollingTrainer(MetaTrainer):
             if visit == 0 or (visit + k * c.trajectory // c.slots) % c.trajectory == 0:
                 picture = next_readable(self.styles, int(rng.integers(len(self.styles))))
                 fresh[k] = random_crop(picture, CropConfig(c.style_size, min_scale=0.6), rng)[None]
-        return RollingBatch(contents, rows, random_corner(rng), fresh)
+        corner, unseen = random_corner(rng), None
+        if c.predicted:
+            # of every hue, as the palettes of a thousand artworks are not all that there are
+            look = CropConfig(c.style_size, min_scale=0.6, jitter=0.15)
+            unseen = random_crops(self.styles, c.predicted, look, rng)
+            unseen = torch.stack([one[rng.permutation(3)] if rng.random() < 0.5 else one for one in unseen])
+        return RollingBatch(contents, rows, corner, fresh, unseen)
 
     def take_step(self, batches: RollingBatch) -> MetaStep:  # type: ignore[override]
         """One step of every slot at hand, and one of what they share."""
         c, rows = self.config, list(batches.rows)
         contents = batches.contents.to(self.device)
         own = self._slots["own"]
-        with torch.no_grad():
-            for k, style in batches.fresh.items():
-                self._grams[k] = self.loss.style_grams(style.to(self.device))
-                self._ages[k] = 0
-                for name, values in own.items():
-                    values[k] = self.theta[name].detach() if is_norm_parameter(name) else 0
-                    self._slots["mean"][name][k] = 0
-                    self._slots["square"][name][k] = 0
+        for k, style in batches.fresh.items():
+            self._begin(k, style.to(self.device))
         moving = {name: values[rows].requires_grad_() for name, values in own.items()}
+        grams = tuple(torch.cat(tap) for tap in zip(*(self._grams[k] for k in rows), strict=True))
+        added: Parameters = {}
+        if batches.unseen is not None:
+            unseen = self.loss.style_grams(batches.unseen.to(self.device))
+            added = self.predictor(unseen)
+            grams = tuple(torch.cat(pair) for pair in zip(grams, unseen, strict=True))
         weights: Parameters = dict(self.theta)
         for name, values in moving.items():
             shared = self.theta[name][None]
-            each = values if is_norm_parameter(name) else shared + values
-            weights[name] = torch.cat([each, shared])  # (styles + 1, ...)
+            each = [values if is_norm_parameter(name) else shared + values]
+            if c.predicted:
+                # phi_0 is the identity's, as it is for slots
+                alike = shared.expand(c.predicted, *shared.shape[1:])
+                each.append(alike.detach() + added[name] if name in added else alike)
+            weights[name] = torch.cat([*each, shared])  # (styles + predicted + 1, ...)
         made = transform_traced(self.network, weights, contents, self.loss.features.dtype, batches.corner)
-        grams = tuple(torch.cat(tap) for tap in zip(*(self._grams[k] for k in rows), strict=True))
         total, content, style_term = self.loss(made.images[:-1], self.loss.targets(contents[:-1], grams))
         some = tuple(g[:1] for g in grams)  # the restraint asks for content alone, so any style will do
         held = restraint(made.images[-1:], contents[-1:], some, [made], self.loss, c)
-        valid = total.log().mean()
-        outer = valid + held.total
-        theta = list(self.theta.values())
-        parts = torch.autograd.grad(outer, [*moving.values(), *theta])
-        norm = self._descend(float(outer.detach()), theta, parts[len(moving) :])
+        logs = total.log()
+        outer = logs.mean() + held.total
+        if added:
+            outer = outer + c.guess_weight * torch.cat(list(added.values()), 1).square().mean()
+        learning = [*self.theta.values(), *(self.predictor.parameters() if c.predicted else ())]
+        parts = torch.autograd.grad(outer, [*moving.values(), *learning])
+        norm = self._descend(float(outer.detach()), learning, parts[len(moving) :])
         self._advance(rows, dict(zip(moving, parts[: len(moving)], strict=True)))
+        walked, guessed = logs.detach()[: c.styles], logs.detach()[c.styles :]
         return MetaStep(
             self.step,
             outer=float(outer.detach()),
-            valid=float(valid.detach()),
-            content=float(content.detach().mean()),
-            style=float(style_term.detach().mean()),
-            before=float("nan"),  # a slot has no loss at theta
+            valid=float(walked.mean()),
+            content=float(content.detach()[: c.styles].mean()),
+            style=float(style_term.detach()[: c.styles].mean()),
+            before=float(guessed.mean()),  # where predictions begin; not a number without any
             identity=float(held.identity.detach()),
             logits=float(held.logits.detach()),
             spikes=float(held.spikes.detach()),
             gradient_norm=norm,
             rate=c.slot_rate,
         )
+
+    @torch.no_grad()
+    def _begin(self, k: int, style: Tensor) -> None:
+        """A slot takes another style, and starts where adaptation would."""
+        self._grams[k] = self.loss.style_grams(style)
+        self._ages[k] = 0
+        guess = self.predictor.start(self.theta, self._grams[k]) if self.config.predicted else self.theta
+        for name, values in self._slots["own"].items():
+            values[k] = guess[name] if is_norm_parameter(name) else 0
+            self._slots["mean"][name][k] = 0
+            self._slots["square"][name][k] = 0
+
+    def _update_average(self) -> None:
+        super()._update_average()
+        if self.config.predicted:
+            with torch.no_grad():
+                for name, p in self.predictor.state_dict().items():
+                    self.average_predictor[name].lerp_(p, 1 - self._ema)
 
     @torch.no_grad()
     def _advance(self, rows: list[int], gradients: Mapping[str, Tensor]) -> None:
@@ -185,7 +249,10 @@ class RollingTrainer(MetaTrainer):
     def state_dict(self) -> dict[str, object]:
         """Everything that the next step depends on."""
         grams = {str(k): list(g) for k, g in self._grams.items()}
-        return super().state_dict() | {"slots": self._slots, "ages": list(self._ages), "grams": grams}
+        state = super().state_dict() | {"slots": self._slots, "ages": list(self._ages), "grams": grams}
+        if self.config.predicted:
+            state |= {"predictor": self.predictor.state_dict(), "average_predictor": self.average_predictor}
+        return state
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
         """Continue from a state; see `MetaTrainer.load_state_dict`."""
@@ -195,3 +262,7 @@ class RollingTrainer(MetaTrainer):
         self._ages = list(state["ages"])  # type: ignore[call-overload]
         grams: dict[str, list[Tensor]] = state["grams"]  # type: ignore[assignment]
         self._grams = {int(k): tuple(g.to(self.device) for g in values) for k, values in grams.items()}
+        if self.config.predicted:
+            self.predictor.load_state_dict(state["predictor"])  # type: ignore[arg-type]
+            for name, value in state["average_predictor"].items():  # type: ignore[attr-defined]
+                self.average_predictor[name].copy_(value)

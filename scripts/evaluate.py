@@ -13,8 +13,9 @@ docs/quality.md. Interrupt it whenever you like: the same command goes on. In th
     losses.svg, .png     loss against steps and seconds (needs the extra `evaluation`)
     sheet.png            photo, style and what the methods made of them; it shows the pictures that were given
 
-The methods: photo; base (the default settings), base_norm, base_decoder, base_all, base_200 (200 steps); scratch (the
-paper's network from a random start), scratch_short (in as many steps as base); gatys_adam, gatys_lbfgs.
+The methods: photo; base (the default settings), base_norm, base_decoder, base_all, base_unpredicted (the first step is
+from theta), base_20 and base_200 (so many steps asked for); scratch (the paper's network from a random start),
+scratch_short (in as many steps as base); gatys_adam, gatys_lbfgs.
 """
 
 from __future__ import annotations
@@ -71,6 +72,8 @@ def methods(adaptation: AdaptationConfig, gatys: int, scratch: int) -> dict[str,
         Method("photo", "photo", (0,)),
         network("base", "base", adaptation),
         *(network(f"base_{moves}", "base", replace(adaptation, parameters=moves)) for moves in MOVES),
+        network("base_unpredicted", "base", replace(adaptation, predict=False)),
+        network("base_20", "base", replace(adaptation, steps=20)),
         network("base_200", "base", replace(adaptation, steps=200)),
         network("scratch", "scratch", replace(alone, steps=scratch)),
         network("scratch_short", "scratch", alone),
@@ -145,7 +148,8 @@ def evaluate(args: argparse.Namespace, config: AdaptationConfig, table: dict[str
     shown = firsts[:: max(1, len(firsts) // max(1, args.rows))][: args.rows]
     evaluation = Evaluation(
         judge, contents, styles, pairs, base.parameters, content_pool(args.contents),
-        PerceptualLoss(features, config.weights), args.out, base.config.architecture, base.config.output, shown,
+        PerceptualLoss(features, config.weights), args.out, base.config.architecture, base.config.output,
+        base.predictor, base.config.features, shown,
     )  # fmt: skip
     if not args.bars:
         chosen = [table[name] for name in args.methods]

@@ -69,7 +69,10 @@ def preview(trainer: MetaTrainer, path: Path, steps: int = 20) -> None:
     made = []
     settings = AdaptationConfig(steps=steps, size=max(64, config.size), batch=2, weights=config.weights)
     for style in styles:
-        *_, last = adapt_parameters(network, theta, style[None], trainer.contents, trainer.loss, settings)
+        start = None
+        if isinstance(trainer, RollingTrainer) and trainer.config.predicted:
+            start = trainer.predictor.start(theta, trainer.loss.style_grams(style[None]))
+        *_, last = adapt_parameters(network, theta, style[None], trainer.contents, trainer.loss, settings, start)
         with torch.no_grad():
             made.append(transform(network, last.parameters, photos[:2]).cpu())
     rows += [[pair[0] for pair in made], [pair[1] for pair in made]]
@@ -101,7 +104,9 @@ def facts(trainer: MetaTrainer, last: MetaStep | None) -> dict[str, Any]:
 def write_base(trainer: MetaTrainer, last: MetaStep | None, folder: Path) -> None:
     """The averaged theta as an artefact."""
     described = {"features": trainer.loss.features.name, "training": facts(trainer, last)}
-    MetaStyle.from_parameters(trainer.average, trainer.config.network, **described).save_pretrained(folder)
+    predictor = (trainer.average_predictor or None) if isinstance(trainer, RollingTrainer) else None
+    base = MetaStyle.from_parameters(trainer.average, trainer.config.network, predictor=predictor, **described)
+    base.save_pretrained(folder)
 
 
 def has_base(folder: Path, step: int) -> bool:

@@ -99,6 +99,46 @@ def test_a_trajectory_lowers_the_loss_of_its_style() -> None:
     assert sum(losses[-8:]) < 0.9 * sum(losses[:8])
 
 
+def test_the_predictor_learns_where_a_style_begins() -> None:
+    config = replace(CONFIG, steps=80, predicted=4, learning_rate=0.0, predictor_learning_rate=1e-2, guess_weight=0.0)
+    run = trainer(config)
+    list(run.run())
+    style, unseen = run.styles[0][None], tiny.photos(3, 32, seed=50)
+    grams = run.loss.style_grams(style)
+    start = run.predictor.start(run.theta, grams)
+    targets = run.loss.targets(unseen, grams)
+    with torch.no_grad():
+        base, guess = (
+            run.loss(transform(run.network, weights, unseen), targets)[0].log().mean()
+            for weights in (run.theta, {**run.theta, **start})
+        )
+    assert float(guess) < float(base) - 0.1
+    run._begin(3, style)  # a slot that takes this style starts there
+    for name, values in run._slots["own"].items():
+        assert torch.equal(values[3], start[name] if is_norm_parameter(name) else torch.zeros_like(values[3]))
+
+
+def test_guesses_are_held_within_reach() -> None:
+    free, held = (
+        replace(CONFIG, steps=60, learning_rate=0.0, predictor_learning_rate=1e-2, guess_weight=weight)
+        for weight in (0.0, 30.0)
+    )
+    sizes = []
+    for config in (free, held):
+        run = trainer(config)
+        list(run.run())
+        with torch.no_grad():
+            guess = run.predictor(run.loss.style_grams(run.styles[0][None]))
+        sizes.append(float(torch.cat(list(guess.values()), 1).square().mean()))
+    assert sizes[1] < 0.2 * sizes[0]
+
+
+def test_without_predicted_styles_there_is_no_predictor() -> None:
+    run = trainer(replace(CONFIG, predicted=0))
+    step = run.take_step(run.batches(0))
+    assert run.average_predictor == {} and step.before != step.before
+
+
 def test_a_resumed_run_is_the_run_that_was_never_stopped(tmp_path: Path) -> None:
     whole = trainer(checkpoint=tmp_path / "whole.pt")
     for _ in whole.run():
@@ -116,6 +156,9 @@ def test_a_resumed_run_is_the_run_that_was_never_stopped(tmp_path: Path) -> None
     for kind, values in whole._slots.items():
         for name in values:
             assert torch.equal(values[name], resumed._slots[kind][name])
+    assert tiny.same(whole.predictor.state_dict(), resumed.predictor.state_dict())
+    assert tiny.same(whole.average_predictor, resumed.average_predictor)
+    assert whole.average_predictor["out.bias"].any()
 
 
 def test_a_rolling_run_does_not_go_on_as_a_bilevel_one_nor_the_other_way_round(tmp_path: Path) -> None:
@@ -143,7 +186,8 @@ def test_the_outer_loss_is_that_of_the_slots_plus_what_holds_theta() -> None:
     first, second = (trainer(replace(config, identity_content_weight=weight)) for weight in (0.0, 0.5))
     step, stricter = first.take_step(first.batches(0)), second.take_step(second.batches(0))
     assert min(step.identity, step.logits, step.spikes) > 1e-3
-    assert step.outer == pytest.approx(step.valid + 2 * step.identity + 4 * step.logits + 3 * step.spikes, rel=1e-5)
+    held = 2 * step.identity + 4 * step.logits + 3 * step.spikes
+    assert step.outer == pytest.approx((step.valid + step.before) / 2 + held, rel=1e-5)
     photo = first.batches(0).contents[-1:]
     theta = trainer(config)  # before its step
     with torch.no_grad():

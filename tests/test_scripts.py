@@ -217,7 +217,7 @@ def test_a_log_is_json_and_a_broken_picture_does_not_end_a_run(
         (tmp_path / "artworks").mkdir(exist_ok=True)
         (tmp_path / "artworks" / file.name).write_bytes(file.read_bytes() if i == 0 else b"broken")
     arguments = ["--photos", str(house / "photos"), "--artworks", str(tmp_path / "artworks"), "--out", str(tmp_path)]
-    arguments += ["--rolling", "--slots", "4", "--log-every", "1", "--sheet-every", "100"]
+    arguments += ["--rolling", "--slots", "4", "--predicted", "0", "--log-every", "1", "--sheet-every", "100"]
     arguments += [*TINY_NETWORK, *TINY_RUN, "--steps", "4"]  # every slot takes a style once
     main("meta_train")(arguments)
     assert "art_1.png" in caplog.text
@@ -229,6 +229,20 @@ def test_a_log_is_json_and_a_broken_picture_does_not_end_a_run(
 
     lines = [json.loads(line, parse_constant=refuse) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3, 4] and "before" not in lines[0]
+
+
+def test_a_rolling_run_makes_a_base_with_a_predictor_and_the_next_one_goes_on_with_both(
+    house: Path, tmp_path: Path
+) -> None:
+    arguments = [*pictures(house), "--rolling", "--slots", "4", *TINY_NETWORK, *TINY_RUN]
+    main("meta_train")([*arguments, "--steps", "2", "--out", str(tmp_path / "first")])
+    first = MetaStyle.from_pretrained(tmp_path / "first" / "base")
+    assert first.predictor is not None and first.predictor["out.bias"].any()
+    further = ["--init", str(tmp_path / "first" / "base"), "--steps", "1", "--learning-rate", "0"]
+    main("meta_train")([*arguments, *further, "--predictor-learning-rate", "0", "--out", str(tmp_path / "second")])
+    second = MetaStyle.from_pretrained(tmp_path / "second" / "base")
+    assert second.predictor is not None and tiny.same(second.predictor, first.predictor)
+    assert tiny.same(second.parameters, first.parameters)
 
 
 def test_a_run_ends_with_its_base_however_it_was_stopped(
