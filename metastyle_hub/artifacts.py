@@ -50,6 +50,7 @@ __all__ = [
     "checked_parameters",
     "checked_predictor",
     "expected_parameters",
+    "expected_predictor",
     "fingerprint",
     "read_artifact",
     "stored_tensors",
@@ -264,12 +265,18 @@ def checked_parameters(tensors: Mapping[str, Tensor], config: ArtifactConfig, wh
 
 def checked_predictor(tensors: Mapping[str, Tensor], config: ArtifactConfig, what: str, remedy: str) -> Parameters:
     """The tensors of a base's predictor in float32, if they are of one for its network and features; see above."""
-    if config.features not in SPECS:
+    if not (expected := expected_predictor(config)):
         raise ArtifactError(f"{what} reads features {config.features!r}; known are {', '.join(SPECS)}.")
-    with torch.device("meta"):
-        network = ImageTransformationNetwork(config.architecture).parameters_dict()
-        expected = StylePredictor(gram_channels(SPECS[config.features]), network).state_dict()
     return _checked(tensors, expected, what, remedy)
+
+
+def expected_predictor(config: ArtifactConfig) -> Parameters:
+    """The same as `expected_parameters` for the predictor that a base may have; empty where it can have none."""
+    if config.kind != "base" or config.features not in SPECS:
+        return {}
+    with torch.device("meta"):
+        predictor = StylePredictor(gram_channels(SPECS[config.features]), expected_parameters(config.architecture))
+        return predictor.state_dict()
 
 
 def stored_tensors(parameters: Mapping[str, Tensor], predictor: Mapping[str, Tensor] | None) -> Parameters:

@@ -12,7 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metastyle_hub.artifacts import CONFIG_FILE, WEIGHTS_FILE, ArtifactConfig, ArtifactError, expected_parameters
+from metastyle_hub.artifacts import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    ArtifactConfig,
+    ArtifactError,
+    expected_parameters,
+    expected_predictor,
+    stored_tensors,
+)
 from metastyle_hub.cards import PREVIEW_FILE, STYLE_TAG, base_tag
 from metastyle_hub.errors import MetaStyleError
 from metastyle_hub.hub_client import REPO_ID, asking, client
@@ -246,7 +254,8 @@ def _listed(tags: list[str], *, token: str | bool | None, **query: Any) -> Itera
 
 
 def _check_size(size: int | None, config: ArtifactConfig, repo: str) -> None:
-    values = sum(p.numel() for p in expected_parameters(config.architecture).values())
+    tensors = stored_tensors(expected_parameters(config.architecture), expected_predictor(config))
+    values = sum(p.numel() for p in tensors.values())
     # float64 at most, and a header of names
     most = 8 * values + 100_000
     if size is not None and size > most:

@@ -51,12 +51,9 @@ _LOOKS = 64  # styles by which a new predictor's input is standardised
 class RollingConfig(MetaTrainingConfig):
     """Settings of rolling trajectories. `styles` is how many slots advance in an outer step, one content each."""
 
-    predicted: int = setting(2, "further styles a step, from which the predictor learns; 0 for a base without", low=0)
-    predictor_learning_rate: float = setting(1.5e-3, "peak rate of Adam on the predictor", low=0)
-
-    guess_weight: float = setting(
-        0.3, "of guesses' mean square, which keeps them within reach of gradient steps", low=0
-    )
+    predicted: int = setting(4, "further styles a step, from which the predictor learns; 0 for a base without", low=0)
+    predictor_learning_rate: float = setting(1e-3, "peak rate of Adam on the predictor", low=0)
+    guess_weight: float = setting(0.02, "of the mean square of guesses, so that they do not drift away", low=0)
     slots: int = setting(16, "styles under way at any moment, a multiple of `styles`", low=1)
     trajectory: int = setting(_USE.steps, "inner steps of a slot before it takes another style", low=1, high=1000)
     slot_parameters: str = setting(_USE.parameters, "what a slot moves, as in adaptation", choices=MOVES)
@@ -236,7 +233,7 @@ class RollingTrainer(MetaTrainer):
         for i, k in enumerate(rows):
             age = self._ages[k]
             self._ages[k] = age + 1
-            norms = c.slot_rate * walk.rate(age)
+            norms = c.slot_rate * walk.rate(age) * walk.norm_rise(age)
             convolutions = c.slot_learning_rate * walk.rate(age) * walk.rise(age)
             for name, gradient in gradients.items():
                 own, mean, square = (self._slots[kind][name][k] for kind in ("own", "mean", "square"))

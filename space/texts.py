@@ -15,7 +15,10 @@ TAB_ADAPT, TAB_COMPARE, TAB_MIX, TAB_STYLES = "Adapt", "Compare", "Mix", "My sty
 PHOTO, PHOTO_ALT = "Photo", "The photo that is painted"
 STYLE, STYLE_ALT = "Style", "The picture whose style is learned"
 PHOTO_EXAMPLES, STYLE_EXAMPLES = "Photos to try", "Styles to try"
-STEPS, STEPS_INFO = "Steps", "More steps, more style. You can stop at any time and scrub back afterwards."
+STEPS, STEPS_INFO = (
+    "Steps",
+    "The first one guesses the style, the others refine it. Stop at any time, and scrub back afterwards.",
+)
 MOVES, MOVES_INFO = (
     "What is learned",
     "More of the network gets closer to the style, and makes a larger file: 13 kB, 0.4 MB or 7 MB.",

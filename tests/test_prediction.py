@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from hub_house import forget
+from hub_server import LocalHub
 from safetensors.torch import load_file, save_file
 
 from metastyle_hub import MetaStyle
@@ -155,6 +157,21 @@ def test_a_base_comes_back_with_its_predictor_and_learns_the_same(guessing: Meta
     assert not any(
         "predictor" in name for name in load_file(learned.save_pretrained(tmp_path / "style") / WEIGHTS_FILE)
     )
+
+
+def test_a_base_on_the_hub_brings_its_predictor_to_everybody(guessing: MetaStyle, hub: LocalHub) -> None:
+    guessing.push_to_hub("me/base")
+    there = MetaStyle.from_pretrained("me/base")
+    assert there.predictor is not None and guessing.predictor is not None
+    assert tiny.same(there.predictor, guessing.predictor)
+    picture = tiny.image(tiny.painting())
+    style = there.adapt(picture, **STEPS)
+    assert tiny.same(style.parameters, guessing.adapt(picture, **STEPS).parameters)
+    style.push_to_hub("me/style")
+    forget()
+    back = MetaStyle.from_pretrained("me/style")
+    assert tiny.same(back.parameters, style.parameters)
+    assert back.base.predictor is not None and tiny.same(back.base.predictor, guessing.predictor)
 
 
 def edited(base: MetaStyle, folder: Path, change: dict[str, torch.Tensor | None]) -> Path:

@@ -75,7 +75,7 @@ def test_a_slot_walks_as_adaptation_does(monkeypatch: pytest.MonkeyPatch) -> Non
         adam = torch.optim.Adam([p], betas=(0.9, 0.99))
         for step, gradients in enumerate(seen):
             rate = use.norm_learning_rate if norm else use.learning_rate * use.rise(step)
-            adam.param_groups[0]["lr"] = rate * use.rate(step)
+            adam.param_groups[0]["lr"] = rate * use.rate(step) * (use.norm_rise(step) if norm else 1)
             p.grad = gradients[name][0]
             adam.step()
         torch.testing.assert_close(values[0], p, rtol=1e-5, atol=1e-7)
@@ -187,7 +187,9 @@ def test_the_outer_loss_is_that_of_the_slots_plus_what_holds_theta() -> None:
     step, stricter = first.take_step(first.batches(0)), second.take_step(second.batches(0))
     assert min(step.identity, step.logits, step.spikes) > 1e-3
     held = 2 * step.identity + 4 * step.logits + 3 * step.spikes
-    assert step.outer == pytest.approx((step.valid + step.before) / 2 + held, rel=1e-5)
+    counts = config.styles, config.predicted
+    mean = (counts[0] * step.valid + counts[1] * step.before) / sum(counts)
+    assert step.outer == pytest.approx(mean + held, rel=1e-5)
     photo = first.batches(0).contents[-1:]
     theta = trainer(config)  # before its step
     with torch.no_grad():
