@@ -49,9 +49,6 @@ class AdaptationConfig(Settings):
     learning_rate: float = setting(3e-4, "of Adam on convolutions; source: docs/decisions.md", low=0, high=1)
     rise_steps: int = setting(30, "first steps, over which the rate on convolutions rises from 0", low=0, high=1000)
     norm_learning_rate: float = setting(3e-2, "of Adam on scales and shifts; source: docs/decisions.md", low=0, high=1)
-    norm_rise_steps: int = setting(
-        0, "first steps, over which the rate on scales and shifts rises from 0", low=0, high=1000
-    )
     final_rate: float = setting(0.1, "the last step's share of the rates, which fall along a cosine", low=0, high=1)
     size: int = setting(128, "pixels a side of the content crops, a multiple of 4", low=64, high=1024, multiple=4)
     style_size: int = setting(
@@ -79,10 +76,6 @@ class AdaptationConfig(Settings):
     def rise(self, step: int) -> float:
         """The further share of the rate on convolutions, which would run ahead of the norms: up to 1, in a line."""
         return min(1.0, (step + 1) / max(1, self.rise_steps))
-
-    def norm_rise(self, step: int) -> float:
-        """The same for scales and shifts, whose first steps from a guess would otherwise be leaps."""
-        return min(1.0, (step + 1) / max(1, self.norm_rise_steps))
 
 
 @dataclass(frozen=True)
@@ -169,6 +162,6 @@ def adapt_parameters(
             for p, gradient in zip(moving.values(), gradients, strict=True):
                 p.grad = gradient
             share = config.rate(index)
-            optimizer.param_groups[0]["lr"] = share * config.norm_rise(index) * config.norm_learning_rate
+            optimizer.param_groups[0]["lr"] = share * config.norm_learning_rate
             optimizer.param_groups[1]["lr"] = share * config.rise(index) * config.learning_rate
             optimizer.step()

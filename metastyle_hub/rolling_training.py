@@ -233,7 +233,7 @@ class RollingTrainer(MetaTrainer):
         for i, k in enumerate(rows):
             age = self._ages[k]
             self._ages[k] = age + 1
-            norms = c.slot_rate * walk.rate(age) * walk.norm_rise(age)
+            norms = c.slot_rate * walk.rate(age)
             convolutions = c.slot_learning_rate * walk.rate(age) * walk.rise(age)
             for name, gradient in gradients.items():
                 own, mean, square = (self._slots[kind][name][k] for kind in ("own", "mean", "square"))

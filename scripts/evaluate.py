@@ -67,7 +67,7 @@ def methods(adaptation: AdaptationConfig, gatys: int, scratch: int) -> dict[str,
         return Method(name, "gatys", marks, gatys=GatysConfig(optimizer, iterations=gatys))
 
     # a random start has nothing to lose in its first steps, and wants the paper's rate
-    alone = replace(adaptation, parameters="all", learning_rate=1e-3, rise_steps=0, norm_rise_steps=0)
+    alone = replace(adaptation, parameters="all", learning_rate=1e-3, rise_steps=0)
     found = [
         Method("photo", "photo", (0,)),
         network("base", "base", adaptation),

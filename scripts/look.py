@@ -17,6 +17,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from metastyle_hub.adaptation import AdaptationConfig
+from metastyle_hub.artifacts import fingerprint
 from metastyle_hub.errors import MetaStyleError
 from metastyle_hub.images import image_sha256, list_images, load_image, save_image
 from metastyle_hub.loss import LossWeights
@@ -56,7 +57,8 @@ def look(args: argparse.Namespace) -> None:
     config = from_arguments(AdaptationConfig, args, weights=from_arguments(LossWeights, args))
     base = MetaStyle.from_pretrained(args.base, device=args.device)
     styles, photos = list_images(args.artworks), spread(list_images(args.photos), args.count)
-    settings = {"adaptation": config.to_dict(), "pixels": args.pixels, "base": base.fingerprint, "version": __version__}
+    learning = {"adaptation": config.to_dict(), "base": base.fingerprint, "predictor": fingerprint(base.predictor or {})}
+    settings = {**learning, "pixels": args.pixels, "version": __version__}
     digests = [image_sha256(photo) for photo in photos]
     rows: list[list[Image.Image | None]] = []
     labels: list[str] = []

@@ -75,7 +75,7 @@ def test_a_slot_walks_as_adaptation_does(monkeypatch: pytest.MonkeyPatch) -> Non
         adam = torch.optim.Adam([p], betas=(0.9, 0.99))
         for step, gradients in enumerate(seen):
             rate = use.norm_learning_rate if norm else use.learning_rate * use.rise(step)
-            adam.param_groups[0]["lr"] = rate * use.rate(step) * (use.norm_rise(step) if norm else 1)
+            adam.param_groups[0]["lr"] = rate * use.rate(step)
             p.grad = gradients[name][0]
             adam.step()
         torch.testing.assert_close(values[0], p, rtol=1e-5, atol=1e-7)
