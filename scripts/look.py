@@ -57,8 +57,8 @@ def look(args: argparse.Namespace) -> None:
     config = from_arguments(AdaptationConfig, args, weights=from_arguments(LossWeights, args))
     base = MetaStyle.from_pretrained(args.base, device=args.device)
     styles, photos = list_images(args.artworks), spread(list_images(args.photos), args.count)
-    learning = {"adaptation": config.to_dict(), "base": base.fingerprint, "predictor": fingerprint(base.predictor or {})}
-    settings = {**learning, "pixels": args.pixels, "version": __version__}
+    start = {"base": base.fingerprint, "predictor": fingerprint(base.predictor or {})}
+    settings = {"adaptation": config.to_dict(), "pixels": args.pixels, **start, "version": __version__}
     digests = [image_sha256(photo) for photo in photos]
     rows: list[list[Image.Image | None]] = []
     labels: list[str] = []
