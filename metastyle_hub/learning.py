@@ -82,7 +82,11 @@ def learn(
     # recorded as what "auto" came to: another machine would choose another arithmetic, and so make another style
     config = replace(lesson.config, precision=str(dtype).removeprefix("torch."))
     loss = PerceptualLoss(load_features(config.features, device=device, dtype=dtype), config.weights)
-    guess = predicted_start(predictor, start.features, theta, lesson.style) if predictor and config.predict else None
+    less = "a smaller size or style_size, or batch=1"
+    guess: Parameters | None = None
+    if predictor and config.predict:
+        with enough_memory("adaptation", device, less):
+            guess = predicted_start(predictor, start.features, theta, lesson.style)
     further = start.kind == "style"
     # a style of a style is again a style of the base, which owns what any of its steps moved
     kind = widest([config.parameters, *([start.parameters] if further else [])])
@@ -102,7 +106,7 @@ def learn(
     network = new_skeleton(start.architecture, start.output or "sigmoid")
 
     def steps() -> Iterator[tuple[AdaptationStep, ArtifactConfig, Parameters]]:
-        with enough_memory("adaptation", device, "a smaller size or style_size, or batch=1"):
+        with enough_memory("adaptation", device, less):
             for step in adapt_parameters(network, theta, lesson.style, lesson.contents, loss, config, guess):
                 moved = {**base, **moving_parameters(step.parameters, kind)}
                 yield step, replace(described, steps=before + step.index), moved

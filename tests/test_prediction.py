@@ -143,6 +143,13 @@ def test_guessing_leaves_the_callers_random_numbers_alone(guessing: MetaStyle) -
     assert torch.equal(torch.rand(3), expected)
 
 
+def test_it_guesses_alike_in_a_callers_inference_mode(guessing: MetaStyle) -> None:
+    picture = tiny.image(tiny.painting())
+    with torch.inference_mode():
+        inside = guessing.adapt(picture, **STEPS)
+    assert tiny.same(inside.parameters, guessing.adapt(picture, **STEPS).parameters)
+
+
 # --- on disk
 
 
