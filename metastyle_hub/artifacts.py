@@ -14,15 +14,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import logging
 import os
 import secrets
 import tempfile
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -30,12 +28,19 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from metastyle_hub.errors import MetaStyleError, first_line
+from metastyle_hub.artifact_config import (
+    CONFIG_FILE,
+    FORMAT_VERSION,
+    WEIGHTS_FILE,
+    ArtifactConfig,
+    ArtifactError,
+    BaseReference,
+    is_ours,
+)
 from metastyle_hub.features import SPECS
 from metastyle_hub.network import ImageTransformationNetwork, NetworkConfig
-from metastyle_hub.parameters import MOVES, Parameters, moving_parameters
+from metastyle_hub.parameters import Parameters, moving_parameters
 from metastyle_hub.prediction import StylePredictor, gram_channels
-from metastyle_hub.version import __version__
 
 __all__ = [
     "CONFIG_FILE",
@@ -58,120 +63,8 @@ __all__ = [
     "write_files",
 ]
 
-log = logging.getLogger(__name__)
-
-FORMAT_VERSION = 1
-CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
-
-_MOST_WIDTH, _MOST_BLOCKS = 128, 32  # of a network from a file: 600 MB, far beyond any use, and no harm to load
 _PREDICTOR = "predictor."  # what the names of its tensors begin with in a file
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-
-
-class ArtifactError(MetaStyleError, ValueError):
-    """A folder or repo that does not hold what it should; the message says what and where."""
-
-
-@dataclass(frozen=True)
-class BaseReference:
-    """Which base a style belongs to."""
-
-    fingerprint: str  # of the base's parameters; what decides
-    repo_id: str = "embedded"  # where it is found: "embedded" in the package, a Hub repo, a folder, or "unshared"
-    revision: str | None = None  # the commit of that repo; only a Hub repo has one
-
-
-@dataclass(frozen=True)
-class ArtifactConfig:
-    """`config.json`. Unknown keys warn, a newer `format_version` refuses."""
-
-    kind: str  # "base" or "style"
-    architecture: NetworkConfig = field(default_factory=NetworkConfig)
-    format_version: int = FORMAT_VERSION
-    library_version: str = __version__
-    name: str | None = None  # for people
-    parameters: str = "all"  # what a style owns: "norm", "decoder" or "all", see `parameters.moving_parameters`
-    base_model: BaseReference | None = None  # of a style
-    steps: int | None = None  # gradient steps that a style has had
-    adaptation: dict[str, Any] | None = None  # the AdaptationConfig behind a style
-    style_sha256: str | None = None  # of the style picture
-    mix: list[dict[str, Any]] | None = None  # of an interpolated style: [{"name", "weight"}]
-    features: str = "compact"  # whose loss the parameters were trained with, and whose Gram matrices a predictor reads
-    training: dict[str, Any] | None = None  # of a base: the run that made it, and its figures
-    output: str | None = None  # "clamp" for converted networks, which end without a sigmoid
-
-    def to_json(self) -> str:
-        """The file's text: fields that say nothing are left out."""
-        values = {k: v for k, v in asdict(self).items() if v is not None}
-        return json.dumps(values, indent=2, sort_keys=True) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str, where: str) -> ArtifactConfig:
-        """Parse and check.
-
-        Raises:
-            ArtifactError: not JSON, not ours, newer than this library, or with values that make no sense.
-        """
-        try:
-            values = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ArtifactError(f"{CONFIG_FILE} in {where} is not JSON ({error}); it may be damaged.") from error
-        if not _is_ours(values):
-            raise ArtifactError(f'{where} is no metastyle_hub base or style: {CONFIG_FILE} lacks "kind".')
-        version = values.get("format_version")
-        if not isinstance(version, int) or version < 1:
-            raise ArtifactError(f"{CONFIG_FILE} in {where} has format_version {version!r}; expected {FORMAT_VERSION}.")
-        if version > FORMAT_VERSION:
-            raise ArtifactError(
-                f"{where} has format {version}, this metastyle_hub {__version__} reads up to {FORMAT_VERSION}; "
-                "update with pip install -U metastyle-hub."
-            )
-        known = {f.name for f in fields(cls)}
-        for key in sorted(values.keys() - known):
-            log.warning("%s: ignoring the unknown key %r of %s.", where, key, CONFIG_FILE)
-        values = {k: v for k, v in values.items() if k in known}
-        try:
-            if "architecture" in values:
-                values["architecture"] = NetworkConfig.from_dict(values["architecture"])
-            if values.get("base_model") is not None:
-                reference = values["base_model"]
-                values["base_model"] = BaseReference(
-                    **{f.name: reference[f.name] for f in fields(BaseReference) if f.name in reference}
-                )
-            config = cls(**values)
-            _check_types(config)
-            _check_types(config.base_model)
-        except (TypeError, ValueError, AttributeError) as error:
-            raise ArtifactError(
-                f"{CONFIG_FILE} in {where} has a value that makes no sense: {first_line(error)}."
-            ) from error
-        size = config.architecture
-        if size.width > _MOST_WIDTH or size.residual_blocks > _MOST_BLOCKS:
-            raise ArtifactError(
-                f"{CONFIG_FILE} in {where} asks for width {size.width} and {size.residual_blocks} residual_blocks; "
-                f"more than {_MOST_WIDTH} and {_MOST_BLOCKS} are not loaded."
-            )
-        if config.parameters not in MOVES:
-            raise ArtifactError(
-                f"{CONFIG_FILE} in {where}: parameters must be one of {', '.join(MOVES)}, got {config.parameters!r}."
-            )
-        if config.output not in (None, "clamp"):
-            raise ArtifactError(f"{CONFIG_FILE} in {where}: output must be clamp or left out, got {config.output!r}.")
-        if config.kind == "style" and config.base_model is None:
-            raise ArtifactError(f"{CONFIG_FILE} in {where} names no base_model, so the style cannot be placed on one.")
-        return config
-
-
-def _is_ours(config: Any) -> bool:
-    return isinstance(config, dict) and config.get("kind") in ("base", "style")
-
-
-def _check_types(values: ArtifactConfig | BaseReference | None) -> None:
-    """A file from somewhere may hold anything; what is read from it shall not surprise later."""
-    for name, hint in (get_type_hints(type(values)) if values is not None else {}).items():
-        kinds = [get_origin(kind) or kind for kind in (get_args(hint) if isinstance(hint, UnionType) else (hint,))]
-        if not isinstance(getattr(values, name), tuple(kinds)):
-            raise TypeError(f"{name} must be {hint}, not {getattr(values, name)!r}")
 
 
 @dataclass(frozen=True)
@@ -373,7 +266,7 @@ def check_folder(folder: str | os.PathLike[str], names: Collection[str] = (WEIGH
         with tempfile.TemporaryFile(dir=folder):  # whether a file can be made there, only making one tells
             pass
         taken = next((name for name in names if (folder / name).is_dir()), None)
-        others = CONFIG_FILE in names and config.is_file() and not _is_ours(_json(config))
+        others = CONFIG_FILE in names and config.is_file() and not is_ours(_json(config))
     except OSError as error:
         raise _not_written(folder, error) from error
     if taken is not None:

@@ -23,7 +23,7 @@ from metastyle_hub.model import MetaStyle
 from metastyle_hub.muon import Muon, has_directions
 from metastyle_hub.network import ImageTransformationNetwork
 from metastyle_hub.noise import random_corner
-from metastyle_hub.parameters import norm_parameters
+from metastyle_hub.parameters import Parameters, norm_parameters
 
 __all__ = ["MetaStep", "MetaTrainer"]
 
@@ -107,6 +107,7 @@ class MetaTrainer:
         muon = Muon([{"params": matrices, "peak": config.learning_rate}])
         self.optimizers: list[torch.optim.Optimizer] = [adam, muon]
         self.average = {name: p.detach().clone() for name, p in self.theta.items()}
+        self.average_predictor: Parameters = {}  # the same of the predictor, in a training that makes one
         self.step = 0
         self._start()
         if self.checkpoint and self.checkpoint.exists():

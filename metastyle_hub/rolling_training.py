@@ -115,7 +115,6 @@ class RollingTrainer(MetaTrainer):
         }
         self._ages: list[int] = [0] * slots
         self._grams: dict[int, tuple[Tensor, ...]] = {}
-        self.average_predictor: Parameters = {}
         if self.config.predicted:
             self.predictor = self._first_predictor()
             group = {"params": list(self.predictor.parameters()), "peak": self.config.predictor_learning_rate}

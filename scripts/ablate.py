@@ -105,8 +105,9 @@ def ablate(args: argparse.Namespace) -> None:
     for name, config in configs.items():
         run = train(config, args, args.out / name, init)
         evaluation = Evaluation(
-            judge, contents, styles, pairs, run.average, content_pool(), loss, args.out / name, config.network
-        )
+            judge, contents, styles, pairs, run.average, content_pool(), loss, args.out / name, config.network,
+            predictor=run.average_predictor or None,
+        )  # fmt: skip
         units = evaluation.run([Method(name, "base", marks, replace(method, steps=marks[-1], size=args.pixels))])
         rows += [row for unit in tqdm(units, f"judging {name}", len({s for s, _ in pairs})) for row in unit]
         totals = {s.step: s.total for s in summarize(rows) if s.method == name}

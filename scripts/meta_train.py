@@ -36,6 +36,7 @@ from metastyle_hub.devices import keep_freed_memory, training_dtype
 from metastyle_hub.errors import MetaStyleError
 from metastyle_hub.features import feature_names, load_features
 from metastyle_hub.images import save_image
+from metastyle_hub.learning import predicted_start
 from metastyle_hub.loss import LossWeights
 from metastyle_hub.meta_training import MetaStep, MetaTrainer
 from metastyle_hub.model import MetaStyle
@@ -70,8 +71,8 @@ def preview(trainer: MetaTrainer, path: Path, steps: int = 20) -> None:
     settings = AdaptationConfig(steps=steps, size=max(64, config.size), batch=2, weights=config.weights)
     for style in styles:
         start = None
-        if isinstance(trainer, RollingTrainer) and trainer.config.predicted:
-            start = trainer.predictor.start(theta, trainer.loss.style_grams(style[None]))
+        if predictor := trainer.average_predictor:
+            start = predicted_start(predictor, trainer.loss.features.name, theta, style[None])
         *_, last = adapt_parameters(network, theta, style[None], trainer.contents, trainer.loss, settings, start)
         with torch.no_grad():
             made.append(transform(network, last.parameters, photos[:2]).cpu())
@@ -104,7 +105,7 @@ def facts(trainer: MetaTrainer, last: MetaStep | None) -> dict[str, Any]:
 def write_base(trainer: MetaTrainer, last: MetaStep | None, folder: Path) -> None:
     """The averaged theta as an artefact."""
     described = {"features": trainer.loss.features.name, "training": facts(trainer, last)}
-    predictor = (trainer.average_predictor or None) if isinstance(trainer, RollingTrainer) else None
+    predictor = trainer.average_predictor or None
     base = MetaStyle.from_parameters(trainer.average, trainer.config.network, predictor=predictor, **described)
     base.save_pretrained(folder)
 

@@ -20,6 +20,7 @@ from metastyle_hub.images import save_image
 from metastyle_hub.loss import LossWeights, PerceptualLoss
 from metastyle_hub.model import MetaStyle
 from metastyle_hub.network import ImageTransformationNetwork
+from metastyle_hub.prediction import StylePredictor, gram_channels
 
 ADAPTATION = AdaptationConfig(steps=3, size=64, batch=1)
 BASE = Method("base", "base", (0, 3), ADAPTATION)
@@ -209,3 +210,20 @@ def test_fidelity_counts_the_photos_above_a_level() -> None:
     assert found.mean == pytest.approx(float(values.mean()), abs=0.1)
     assert found.above_20 == pytest.approx(float((values > 20).float().mean()))
     assert found.above_24 <= found.above_20
+
+
+def test_a_predictor_is_measured_from_the_first_step_on_and_figures_without_it_are_others(
+    evaluation: Evaluation,
+) -> None:
+    plain = measure(evaluation, BASE)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        predictor = StylePredictor(gram_channels(SPECS["compact"]), evaluation.theta)
+        torch.nn.init.normal_(predictor.out.weight, std=0.02)
+    predicting = replace(evaluation, predictor=predictor.state_dict())
+    guessed = measure(predicting, BASE)
+    for before, after in zip(plain, guessed, strict=True):
+        assert (before.style, before.content, before.step) == (after.style, after.content, after.step)
+        assert (before.total == after.total) == (before.step == 0)
+    without = Method("without", "base", BASE.marks, replace(ADAPTATION, predict=False))
+    assert [row.total for row in measure(predicting, without)] == [row.total for row in plain]
