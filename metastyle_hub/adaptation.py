@@ -46,7 +46,7 @@ class AdaptationConfig(Settings):
         choices=MOVES,
     )
     predict: bool = setting(True, "whether the first step begins where the base's predictor says, if it has one")
-    learning_rate: float = setting(3e-4, "of Adam on convolutions; source: docs/decisions.md", low=0, high=1)
+    learning_rate: float = setting(1e-3, "of Adam on convolutions; source: docs/decisions.md", low=0, high=1)
     rise_steps: int = setting(30, "first steps, over which the rate on convolutions rises from 0", low=0, high=1000)
     norm_learning_rate: float = setting(3e-2, "of Adam on scales and shifts; source: docs/decisions.md", low=0, high=1)
     final_rate: float = setting(0.1, "the last step's share of the rates, which fall along a cosine", low=0, high=1)

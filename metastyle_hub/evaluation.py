@@ -10,14 +10,11 @@ For pairs of contents and styles, the judge's loss along four ways to the same p
 Work is cut into units of one method and one style. A finished unit is a line of `measurements.jsonl`, under a key
 made from all that decides its figures: settings, parameters, features and pictures. So an interrupted evaluation
 goes on where it was, and one with another base or other settings measures anew. What the key cannot see is a change
-of this library's code: after one, take another folder. `summaries.py` makes tables of the measurements.
+of this library's code: after one, take another folder. `measurements.py` keeps them, `summaries.py` makes tables.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
 import math
 import os
 import time
@@ -41,29 +38,14 @@ from metastyle_hub.gatys import GatysConfig, optimize_pixels
 from metastyle_hub.images import load_image, save_image, to_pil
 from metastyle_hub.learning import predicted_start
 from metastyle_hub.loss import LossWeights, PerceptualLoss
+from metastyle_hub.measurements import Ledger, Measurement, digest, key_of, loss_key, pool_key
 from metastyle_hub.network import ImageTransformationNetwork, NetworkConfig, transform
 from metastyle_hub.parameters import Parameters
 from metastyle_hub.sheets import contact_sheet
 from metastyle_hub.skeletons import new_skeleton
 from metastyle_hub.version import __version__
 
-__all__ = ["Evaluation", "Measurement", "Method", "digest", "judged_crops", "load_judge", "spread_pairs"]
-
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """The judge's view of one picture."""
-
-    method: str
-    style: int  # index of the style
-    content: int  # index of the content
-    step: int  # gradient steps or iterations so far
-    seconds: float  # of work so far, without loading and judging; for `gatys` per pair, else per style
-    total: float
-    content_loss: float
-    style_loss: float
+__all__ = ["Evaluation", "Method", "judged_crops", "load_judge", "spread_pairs"]
 
 
 @dataclass(frozen=True)
@@ -137,19 +119,20 @@ class Evaluation:
 
     def run(self, methods: Sequence[Method]) -> Iterator[list[Measurement]]:
         """One list of measurements per unit (method, style), finished ones first read from `folder`."""
-        done = self._finished()
+        done = Ledger(self.folder).read() if self.folder else {}
         for method in methods:
             for style in self._styles:
                 key = self._key(method, style)
                 if key not in done:
                     done[key] = list(self._unit(method, style))
-                    self._append(key, done[key])
+                    if self.folder:
+                        Ledger(self.folder).append(key, done[key])
                 # the name is no part of the key: two names for the same settings are one measurement
                 yield [replace(row, method=method.name) for row in done[key]]
 
     def measured(self, methods: Sequence[Method]) -> list[Measurement]:
         """The measurements of those methods that have been measured to the end, without measuring anything."""
-        done = self._finished()
+        done = Ledger(self.folder).read() if self.folder else {}
         whole = [m for m in methods if all(self._key(m, style) in done for style in self._styles)]
         return [replace(r, method=m.name) for m in whole for s in self._styles for r in done[self._key(m, s)]]
 
@@ -194,7 +177,7 @@ class Evaluation:
             parts |= {"adaptation": method.adaptation.to_dict(), "learning": self._learning_key, "network": network}
             parts["theta"] = self._theta_key if method.kind == "base" else None
             parts["predictor"] = self._predictor_key if self._predicts(method) else None
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+        return key_of(parts)
 
     @cached_property
     def _theta_key(self) -> str:
@@ -202,7 +185,8 @@ class Evaluation:
 
     @cached_property
     def _predictor_key(self) -> str:
-        return fingerprint(self.predictor or {}) + self.predictor_reads
+        eyes = load_features(self.predictor_reads)
+        return fingerprint(self.predictor or {}) + fingerprint(eyes.state_dict())
 
     def _predicts(self, method: Method) -> bool:
         return method.kind == "base" and method.adaptation.predict and self.predictor is not None
@@ -217,35 +201,11 @@ class Evaluation:
 
     @cached_property
     def _judge_key(self) -> object:
-        return _loss_key(self.judge)
+        return loss_key(self.judge)
 
     @cached_property
     def _learning_key(self) -> object:
-        return _loss_key(self.loss), _pool_key(self.pool)
-
-    def _finished(self) -> dict[str, list[Measurement]]:
-        done: dict[str, list[Measurement]] = {}
-        if self._file and self._file.exists():
-            for number, line in enumerate(self._file.read_text().splitlines(), 1):
-                try:
-                    unit = json.loads(line)
-                    done[unit["key"]] = [Measurement(**row) for row in unit["rows"]]
-                except (ValueError, TypeError, KeyError):  # the line that a killed run was writing, or no key
-                    log.warning("ignoring line %d of %s, which is broken or has no key", number, self._file)
-        return done
-
-    def _append(self, key: str, rows: list[Measurement]) -> None:
-        if self._file is None:
-            return
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        half = self._file.exists() and self._file.read_bytes()[-1:] not in (b"", b"\n")
-        with self._file.open("a") as f:
-            # after half a line a line of its own, or both would be lost
-            f.write("\n" * half + json.dumps({"key": key, "rows": [asdict(row) for row in rows]}) + "\n")
-
-    @property
-    def _file(self) -> Path | None:
-        return self.folder / "measurements.jsonl" if self.folder else None
+        return loss_key(self.loss), pool_key(self.pool)
 
     def _picture(self, method: Method, style: int, content: int, step: int) -> Path | None:
         return self.folder and self.folder / "pictures" / self._key(method, style) / f"{content:04d}_{step:04d}.png"
@@ -316,25 +276,3 @@ class Evaluation:
             terms = self.judge(picture[None], self.judge.targets(self.contents[c : c + 1], grams))
             total, content, style_term = (float(t) for t in terms)
             yield Measurement(method.name, style, c, step, seconds, total, content, style_term)
-
-
-def digest(pictures: Tensor) -> str:
-    """A short SHA-256 of one picture or of many, in eight bits: by it figures are known to be of these."""
-    values = (pictures.detach().cpu() * 255).round().to(torch.uint8).contiguous()
-    return hashlib.sha256(repr(tuple(values.shape)).encode() + values.numpy().tobytes()).hexdigest()[:16]
-
-
-def _loss_key(loss: PerceptualLoss) -> dict[str, Any]:
-    features = loss.features
-    return {
-        "weights": loss.weights.to_dict(),
-        "spec": asdict(features.spec),
-        "features": fingerprint(features.state_dict()),
-        "dtype": str(features.dtype),
-    }
-
-
-def _pool_key(pool: ImagePool) -> list[Any]:
-    if isinstance(pool, FolderPool):  # which may hold thousands: their names and sizes will do
-        return [(path.name, path.stat().st_size) for path in pool.paths]
-    return [digest(pool[i]) for i in range(len(pool))]

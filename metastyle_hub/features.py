@@ -61,7 +61,7 @@ _VGG16 = FeatureSpec(
 
 SPECS: dict[str, FeatureSpec] = {
     "compact": FeatureSpec(
-        stages=((32, 32), (64, 64), (128, 128, 128), (256, 256, 256)),
+        stages=((32, 32), (64, 64), (128, 128, 128)),
         content_tap="relu2_2",
         style_taps=("relu1_2", "relu2_2", "relu3_3"),
         heads=(("relu1_2", 64), ("relu2_2", 128), ("relu3_3", 256)),

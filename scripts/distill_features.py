@@ -1,17 +1,12 @@
-"""Trains `compact`, the feature network that ships with the package, from larger teachers.
+"""Trains `compact`, the feature network that ships with the package, from VGG-19.
 
-    python scripts/distill_features.py train --photos DIR --artworks DIR --teachers DIR --out runs/compact
-    python scripts/distill_features.py judge --photos DIR --artworks DIR --teachers DIR --features FILE [FILE ...]
+    python scripts/distill_features.py train --photos DIR --artworks DIR --teacher FILE --out runs/compact
+    python scripts/distill_features.py judge --photos DIR --artworks DIR --teacher FILE --features FILE [FILE ...]
 
-A 1x1 head on each of the student's taps regresses a teacher's channel-normalised features; the heads on VGG-19's
-taps also have to bring out its Gram matrices, since those are what style losses read.
-
-    teacher                        tap            student's tap
-    vgg19_relu3_4                  relu1_2        relu1_2
-                                   relu2_2        relu2_2
-                                   relu3_4        relu3_3
-    vgg19_small16x_relu5_1         relu4_1        relu4_1
-                                   relu5_1        relu4_3, pooled
+A 1x1 head on each of the student's taps regresses VGG-19's channel-normalised relu1_2, relu2_2 and relu3_4, and has to
+bring out its Gram matrices, since those are what style losses read. With `--base`, half of the photos are stylised by
+it, each as one of the artworks, as far as its predictor goes: student and teacher have to agree about pictures such as
+adaptation makes.
 
 `judge` makes Gatys' pictures with the student and with the teacher, one sheet for the eye and two figures: the
 teacher's loss of both, and how well the student's loss ranks pictures as the teacher's does (Spearman).
@@ -24,6 +19,7 @@ import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,88 +33,110 @@ from metastyle_hub.features import SPECS, FeatureNetwork, load_features
 from metastyle_hub.gatys import GatysConfig, optimize_pixels
 from metastyle_hub.images import save_image, to_pil
 from metastyle_hub.loss import LossWeights, PerceptualLoss, gram_matrix
+from metastyle_hub.model import MetaStyle
+from metastyle_hub.muon import Muon, has_directions
+from metastyle_hub.network import transform
+from metastyle_hub.noise import random_corner
+from metastyle_hub.prediction import StylePredictor, gram_channels
+from metastyle_hub.skeletons import new_skeleton
 
 MEASURE = LossWeights(content_weight=1, style_weight=10, tone_weight=0)  # by which pictures are judged
-# student tap -> teacher tap of VGG-19; the first three carry Gram matching too
-VGG_PAIRS = {"relu1_2": "relu1_2", "relu2_2": "relu2_2", "relu3_3": "relu3_4"}
-SMALL_PAIRS = {"relu4_1": "relu4_1", "relu4_3": "relu5_1"}
+PAIRS = {"relu1_2": "relu1_2", "relu2_2": "relu2_2", "relu3_3": "relu3_4"}  # student's tap -> teacher's
 
 
-def load_vgg19(teachers: Path) -> FeatureNetwork:
+def load_teacher(file: Path) -> FeatureNetwork:
     """The ImageNet VGG-19 up to relu3_4."""
-    return load_features("vgg19_oxford", file=teachers / "vgg19_relu3_4.safetensors")
+    return load_features("vgg19_oxford", file=file)
 
 
-_SMALL_LAYERS = ("11", "12", "21", "22", "31", "32", "33", "34", "41", "42", "43", "44", "51")
-
-
-class SmallVGG(nn.Module):
-    """The sixteenth-size VGG-19: pictures in [0, 1] -> its estimates of the normalised relu4_1 and relu5_1."""
-
-    def __init__(self, teachers: Path) -> None:
-        super().__init__()
-        self.weights = nn.ParameterDict(
-            {k.replace(".", "_"): v for k, v in load_file(teachers / "vgg19_small16x_relu5_1.safetensors").items()}
-        ).requires_grad_(False)
-
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        w = self.weights
-        x = F.conv2d(images.to(w["conv0_weight"].dtype), w["conv0_weight"], w["conv0_bias"])
-        out = {}
-        for name in _SMALL_LAYERS:
-            if name in ("21", "31", "41", "51"):
-                x = F.max_pool2d(x, 2)
-            x = F.pad(x, (1, 1, 1, 1), mode="reflect")
-            x = F.relu(F.conv2d(x, w[f"conv{name}_weight"], w[f"conv{name}_bias"]))
-            if name in ("41", "51"):
-                out[f"relu{name[0]}_1"] = F.relu(F.conv2d(x, w[f"conv{name}_aux_weight"], w[f"conv{name}_aux_bias"]))
-        return out
+def reflecting(vgg: FeatureNetwork) -> FeatureNetwork:
+    """The same weights with the student's padding, so that the student need not learn what zeros do to a border."""
+    network = FeatureNetwork(replace(vgg.spec, padding="reflect"), vgg.name)
+    network.load_state_dict(vgg.state_dict())
+    return network
 
 
 class Distillation(nn.Module):
-    """The student, its heads, and the loss against the teachers."""
+    """The student with its heads, the teacher, and what is between them."""
 
-    def __init__(self, student: FeatureNetwork, teachers: Path, dtype: torch.dtype) -> None:
+    def __init__(self, student: FeatureNetwork, teacher: FeatureNetwork, dtype: torch.dtype) -> None:
         super().__init__()
-        self.student = student.requires_grad_(True)
-        self.vgg, self.small = load_vgg19(teachers).to(dtype), SmallVGG(teachers).to(dtype)
-        channels = {"relu1_2": 64, "relu2_2": 128, "relu3_3": 256, "relu4_1": 512, "relu4_3": 512}
-        widths = {f"relu{s}_{c}": w for s, st in enumerate(student.spec.stages, 1) for c, w in enumerate(st, 1)}
-        self.heads = nn.ModuleDict({tap: nn.Conv2d(widths[tap], n, 1) for tap, n in channels.items()})
-        self.dtype = dtype
+        self.student, self.teacher, self.dtype = student.requires_grad_(True), reflecting(teacher).to(dtype), dtype
         self.scales: dict[str, Tensor] = {}
         self.variances: dict[str, float] = {}
 
     @torch.no_grad()
     def targets(self, images: Tensor) -> dict[str, Tensor]:
-        vgg = self.vgg(images)
-        out = {tap: vgg[teacher].float() for tap, teacher in VGG_PAIRS.items()}
-        small = self.small(images)
-        return out | {tap: small[teacher].float() for tap, teacher in SMALL_PAIRS.items()}
+        seen = self.teacher(images)
+        return {tap: seen[teacher].float() for tap, teacher in PAIRS.items()}
 
+    @torch.no_grad()
     def calibrate(self, images: Tensor) -> None:
-        """Each teacher channel's root mean square, by which targets are divided, and each tap's variance after that."""
+        """Each teacher channel's root mean square, by which targets are divided, and each tap's variance after that.
+
+        Heads of a student that has been trained before gave features in a unit of their own, which is put right; a
+        channel that they leave at 0 everywhere, where no gradient would ever wake it, is fitted anew.
+        """
+        plain = replace(self.student.spec, heads=())
+        body = FeatureNetwork(plain, "body").to(images.device)
+        body.load_state_dict({k: v for k, v in self.student.state_dict().items() if k.startswith("features.")})
+        maps = body(images, tuple(PAIRS))
         for tap, target in self.targets(images).items():
             rms = target.square().mean((0, 2, 3), keepdim=True).sqrt()
             self.scales[tap] = rms.clamp_min(0.05 * rms.mean())
             normalised = target / self.scales[tap]
             self.variances[tap] = float((normalised - normalised.mean((0, 2, 3), keepdim=True)).square().mean())
+            head = self.student.heads[tap]
+            assert isinstance(head, nn.Conv2d) and head.bias is not None
+            read = F.relu(head(maps[tap]))
+            unit = target.mean() / read.mean() / self.scales[tap].flatten()
+            head.weight.mul_(unit[:, None, None, None])
+            head.bias.mul_(unit)
+            if len(dead := (read.amax((0, 2, 3)) == 0).nonzero().flatten()):
+                seen = maps[tap].movedim(1, -1).flatten(0, 2)  # (N, C)
+                seen = torch.cat([seen, torch.ones_like(seen[:, :1])], 1)
+                wanted = normalised[:, dead].movedim(1, -1).flatten(0, 2)  # (N, dead)
+                fit = torch.linalg.lstsq(seen, wanted).solution.T  # (dead, C + 1)
+                head.weight[dead] = fit[:, :-1, None, None]
+                head.bias[dead] = fit[:, -1]
 
     def forward(self, images: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Normalised regression errors and relative Gram errors, by tap."""
         targets = self.targets(images)
         with torch.autocast(images.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            maps = self.student(images, tuple(self.heads))
-            maps["relu4_3"] = F.avg_pool2d(maps["relu4_3"], 2)
-            read = {tap: F.relu(head(maps[tap])).float() for tap, head in self.heads.items()}
+            read = {tap: values.float() for tap, values in self.student(images, tuple(PAIRS)).items()}
         errors = {
             tap: (read[tap] - targets[tap] / self.scales[tap]).square().mean() / self.variances[tap] for tap in read
         }
         grams = {}
-        for tap in VGG_PAIRS:
+        for tap in PAIRS:
             ours, theirs = gram_matrix(read[tap] * self.scales[tap]), gram_matrix(targets[tap])
             grams[tap] = ((ours - theirs).square().sum((1, 2)) / theirs.square().sum((1, 2))).mean()
         return errors, grams
+
+
+class Stylist:
+    """A base that stylises at once, as far as its predictor goes."""
+
+    def __init__(self, folder: Path, dtype: torch.dtype, device: torch.device) -> None:
+        base = MetaStyle.from_pretrained(folder)
+        if not base.predictor:
+            raise SystemExit(f"The base in {folder} has no predictor; name one that has, or leave out --base.")
+        self.theta = {name: p.to(device) for name, p in base.parameters.items()}
+        self.network = new_skeleton(base.config.architecture, base.config.output or "sigmoid")
+        self.eyes = PerceptualLoss(load_features(base.config.features, device=device, dtype=dtype), LossWeights())
+        self.predictor = StylePredictor(gram_channels(self.eyes.features.spec), self.theta).to(device)
+        self.predictor.load_state_dict(base.predictor)
+        self.dtype = dtype
+
+    @torch.no_grad()
+    def __call__(self, photos: Tensor, artworks: Tensor, rng: np.random.Generator) -> Tensor:
+        """(B, 3, H, W) in [0, 1] each -> the photos in these styles, some more, some less."""
+        weights = dict(self.theta)
+        share = torch.from_numpy(rng.uniform(0.6, 1.2, (len(photos), 1)).astype(np.float32)).to(photos.device)
+        for name, added in self.predictor(self.eyes.style_grams(artworks)).items():
+            weights[name] = self.theta[name] + share * added  # (B, C)
+        return transform(self.network, weights, photos, self.dtype, random_corner(rng)).to(photos.dtype)
 
 
 def train(args: argparse.Namespace) -> None:
@@ -129,31 +147,37 @@ def train(args: argparse.Namespace) -> None:
     photos, artworks = FolderPool(args.photos), FolderPool(args.artworks)
     crop = CropConfig(size=args.size, min_scale=0.25, jitter=0.2)
 
+    stylist = Stylist(args.base, dtype, device) if args.base else None
+
     def batch(step: int) -> Tensor:
         rng = np.random.default_rng((args.seed, step))
         half = args.batch // 2
-        return torch.cat([random_crops(photos, half, crop, rng), random_crops(artworks, half, crop, rng)]).to(device)
+        seen, art = random_crops(photos, half, crop, rng).to(device), random_crops(artworks, half, crop, rng).to(device)
+        if stylist:
+            seen[half // 2 :] = stylist(seen[half // 2 :], art[half // 2 :], rng)
+        return torch.cat([seen, art])
 
-    student = FeatureNetwork(replace(SPECS["compact"], heads=()), "compact")
+    student = FeatureNetwork(SPECS["compact"], "compact")
     if args.init:
-        state = {f"features.{k.removeprefix('features.')}": v.float() for k, v in load_file(args.init).items()}
-        student.load_state_dict(state, strict=True)
-    problem = Distillation(student, args.teachers, dtype).to(device)
+        student.load_state_dict({key: value.float() for key, value in load_file(args.init).items()})
+    problem = Distillation(student, load_teacher(args.teacher), dtype).to(device)
     problem.calibrate(torch.cat([batch(-1 - i + 2**31) for i in range(4)]))
-    groups = [
-        {"params": list(problem.student.parameters()), "lr": args.lr},
-        {"params": list(problem.heads.parameters()), "lr": args.lr_heads},
-    ]
-    optimizer = torch.optim.AdamW(groups, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, [args.lr, args.lr_heads], total_steps=args.steps, pct_start=0.1
-    )
+    matrices = [p for p in problem.parameters() if p.requires_grad and has_directions(p)]
+    rest = [p for p in problem.parameters() if p.requires_grad and not has_directions(p)]
+    optimizers: list[torch.optim.Optimizer] = [Muon(matrices, lr=args.lr), torch.optim.Adam(rest, lr=args.lr)]
+    schedules = [
+        torch.optim.lr_scheduler.OneCycleLR(
+            each, args.lr, total_steps=args.steps, pct_start=0.1, cycle_momentum=False
+        )
+        for each in optimizers
+    ]  # fmt: skip
+    descent: list[Any] = [*optimizers, *schedules]
     first, checkpoint = 0, args.out / "checkpoint.pt"
     if checkpoint.exists():
         state = torch.load(checkpoint, map_location=device, weights_only=True)
         problem.load_state_dict(state["problem"])
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
+        for each, kept in zip(descent, state["descent"], strict=True):
+            each.load_state_dict(kept)
         first = state["step"]
     averages: dict[str, float] = {}
     with (
@@ -163,12 +187,12 @@ def train(args: argparse.Namespace) -> None:
         for step in bar:
             errors, grams = problem(batch(step))
             loss = torch.stack([*errors.values(), *(args.gram_weight * g for g in grams.values())]).sum()
-            optimizer.zero_grad()
+            problem.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(problem.parameters(), 5.0)
-            optimizer.step()
-            schedule.step()
-            values = {tap: float(e) for tap, e in errors.items()} | {f"gram_{t}": float(g) for t, g in grams.items()}
+            for each in descent:
+                each.step()
+            values = {t: float(e.detach()) for t, e in (errors | {f"gram_{t}": g for t, g in grams.items()}).items()}
             for key, value in values.items():
                 averages[key] = averages.get(key, value) * 0.98 + value * 0.02
             bar.set_postfix_str(" ".join(f"{v:.3f}" for v in averages.values()))
@@ -177,8 +201,7 @@ def train(args: argparse.Namespace) -> None:
                 log.flush()
                 saved = {
                     "problem": problem.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "schedule": schedule.state_dict(),
+                    "descent": [each.state_dict() for each in descent],
                     "step": step + 1,
                 }
                 torch.save(saved, checkpoint.with_suffix(".tmp"))
@@ -187,38 +210,22 @@ def train(args: argparse.Namespace) -> None:
 
 
 def export(problem: Distillation, path: Path) -> None:
-    """The student in float16; with the heads that read out VGG-19's own features, in a file beside it."""
-    body = {k: v.detach().half().contiguous() for k, v in problem.student.state_dict().items()}
-    save_file(body, path, metadata={"format": "pt"})
-    heads = {}
-    for tap in VGG_PAIRS:  # a positive scale passes through the ReLU, so the head can undo the normalisation
-        head = problem.heads[tap]
-        assert isinstance(head, nn.Conv2d) and head.bias is not None
+    """The student in float16, with heads that read out VGG-19's features in their own proportions."""
+    state = {k: v.detach().clone() for k, v in problem.student.state_dict().items()}
+    for tap in PAIRS:  # a positive scale passes through the ReLU, so the head can undo the normalisation
         scale = problem.scales[tap].flatten()
-        unit = scale.mean()  # keeps float16 in range; Gram losses are relative
-        heads[f"heads.{tap}.weight"] = (head.weight * (scale / unit)[:, None, None, None]).detach().half()
-        heads[f"heads.{tap}.bias"] = (head.bias * scale / unit).detach().half()
-    save_file(body | heads, path.with_name("compact_with_heads.safetensors"), metadata={"format": "pt"})
-
-
-def with_heads(file: Path) -> FeatureNetwork:
-    """A compact network whose three shallow taps read out VGG-19's features."""
-    heads = (("relu1_2", 64), ("relu2_2", 128), ("relu3_3", 256))
-    network = FeatureNetwork(replace(SPECS["compact"], heads=heads), "compact with heads")
-    network.load_state_dict({k: v.float() for k, v in load_file(file).items()}, strict=True)
-    return network
+        scale = scale / scale.mean()  # keeps float16 in range; Gram losses are relative
+        state[f"heads.{tap}.weight"] *= scale[:, None, None, None]
+        state[f"heads.{tap}.bias"] *= scale
+    save_file({k: v.half().contiguous() for k, v in state.items()}, path, metadata={"format": "pt"})
 
 
 def judge(args: argparse.Namespace) -> None:
-    teacher = PerceptualLoss(load_vgg19(args.teachers), MEASURE)
-    students = {}
-    for file in args.features:
-        net = with_heads(file) if "heads" in file.name else load_features("compact", file=file)
-        students[f"{file.parent.name}/{file.stem}"] = PerceptualLoss(net, MEASURE)
-        if "heads" in file.name:  # the same three taps as the teacher: without the deep one
-            shallow = with_heads(file)
-            shallow.spec = replace(shallow.spec, style_taps=("relu1_2", "relu2_2", "relu3_3"))
-            students[f"{file.parent.name}/{file.stem}, 3 taps"] = PerceptualLoss(shallow, MEASURE)
+    teacher = PerceptualLoss(load_teacher(args.teacher), MEASURE)
+    students = {
+        f"{file.parent.name}/{file.stem}": PerceptualLoss(load_features("compact", file=file), MEASURE)
+        for file in args.features
+    }
     size, marks = args.size, (0, 10, 25, 50, 100)
     contents, styles = center_crops(FolderPool(args.photos), size), center_crops(FolderPool(args.artworks), size)
     rng = np.random.default_rng(args.seed)
@@ -262,7 +269,7 @@ def judge(args: argparse.Namespace) -> None:
     print("columns:", ", ".join(columns), "->", args.sheet)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
     for name, run in (("train", train), ("judge", judge)):
@@ -270,7 +277,7 @@ def main() -> None:
         p.set_defaults(run=run)
         p.add_argument("--photos", type=Path, required=True, help="folder of photographs")
         p.add_argument("--artworks", type=Path, required=True, help="folder of artworks")
-        p.add_argument("--teachers", type=Path, required=True, help="folder with the two teachers' weights")
+        p.add_argument("--teacher", type=Path, required=True, help="VGG-19 weights (Oxford, up to relu3_4)")
         p.add_argument("--seed", type=int, default=0)
         if run is train:
             p.add_argument("--out", type=Path, required=True)
@@ -278,8 +285,8 @@ def main() -> None:
             p.add_argument("--steps", type=int, default=4000)
             p.add_argument("--batch", type=int, default=8)
             p.add_argument("--size", type=int, default=128, help="crop size in pixels")
-            p.add_argument("--lr", type=float, default=2e-3, help="peak of the one-cycle schedule, student")
-            p.add_argument("--lr-heads", type=float, default=4e-3, help="the same, heads")
+            p.add_argument("--base", type=Path, help="folder of a base with a predictor, which stylises some photos")
+            p.add_argument("--lr", type=float, default=1e-3, help="peak of the one-cycle schedule")
             p.add_argument("--gram-weight", type=float, default=1.0)
             p.add_argument("--every", type=int, default=200, help="steps between checkpoints")
             p.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=True)
@@ -288,7 +295,7 @@ def main() -> None:
             p.add_argument("--pairs", type=int, default=6)
             p.add_argument("--size", type=int, default=192)
             p.add_argument("--sheet", type=Path, default=Path("runs/gatys.png"))
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     args.run(args)
 
 

@@ -33,12 +33,13 @@ from metastyle_hub.bars import bars, bars_as_markdown
 from metastyle_hub.contents import content_pool
 from metastyle_hub.devices import resolve_device, training_dtype
 from metastyle_hub.errors import MetaStyleError, SettingError
-from metastyle_hub.evaluation import Evaluation, Method, digest, judged_crops, load_judge, spread_pairs
+from metastyle_hub.evaluation import Evaluation, Method, judged_crops, load_judge, spread_pairs
 from metastyle_hub.features import load_features
 from metastyle_hub.fidelity import Fidelity, fidelity
 from metastyle_hub.gatys import GatysConfig
 from metastyle_hub.images import save_image
 from metastyle_hub.loss import LossWeights, PerceptualLoss
+from metastyle_hub.measurements import digest
 from metastyle_hub.model import MetaStyle
 from metastyle_hub.parameters import MOVES
 from metastyle_hub.plots import plot_losses

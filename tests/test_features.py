@@ -12,7 +12,9 @@ from torch import nn
 
 from metastyle_hub import features as module
 from metastyle_hub.errors import MetaStyleError
+from metastyle_hub.examples import example_photos, example_styles
 from metastyle_hub.features import SPECS, FeatureNetwork, FeaturesError, FeatureSpec, feature_names, load_features
+from metastyle_hub.images import center_crop, load_image, to_tensor
 
 models = pytest.importorskip("torchvision").models
 
@@ -96,6 +98,15 @@ def test_compact_ships_in_at_most_4_mb_and_loads():
     for name, value in network.state_dict().items():
         assert torch.equal(value, stored[name].float()) and bool(torch.isfinite(value).all())
     assert load_features("compact", dtype=torch.bfloat16).dtype == torch.bfloat16
+
+
+def test_every_channel_that_the_loss_compares_sees_something():
+    """A dead one, always 0, takes no part in the loss: pictures may go wherever it would have looked."""
+    paths = [*example_styles().values(), *example_photos().values()]
+    pictures = torch.stack([center_crop(to_tensor(load_image(path)), 128)[0] for path in paths])
+    for tap, values in load_features("compact")(pictures).items():
+        asleep = (values.amax((0, 2, 3)) == 0).nonzero().flatten().tolist()
+        assert not asleep, f"channels {asleep} of {tap}"
 
 
 @pytest.mark.parametrize("damage", ["missing", "extra", "shape", "truncated", "absent"])

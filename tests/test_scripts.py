@@ -19,7 +19,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from metastyle_hub.bilevel import MetaTrainingConfig
-from metastyle_hub.features import SPECS, FeatureNetwork
+from metastyle_hub.features import SPECS, FeatureNetwork, load_features
 from metastyle_hub.fidelity import psnr
 from metastyle_hub.images import save_image
 from metastyle_hub.model import MetaStyle
@@ -318,6 +318,22 @@ main(sys.argv[2:])
         assert one.returncode == 0, one.stderr
         assert "Rolling training runs on one process, not on 2; leave out the launcher." in one.stderr
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 2
+
+
+def test_distillation_wakes_dead_channels_and_does_nothing_twice(house: Path, tmp_path: Path) -> None:
+    state = FeatureNetwork(SPECS["compact"], "compact").state_dict()
+    state["heads.relu1_2.weight"][3], state["heads.relu1_2.bias"][3] = 0, -1
+    save_file({name: value.contiguous() for name, value in state.items()}, tmp_path / "dead.safetensors")
+    arguments = ["train", *folders(house, tmp_path / "run"), "--teacher", str(house / "judge.safetensors")]
+    arguments = [a for a in arguments if a not in ("--base", str(house / "base_0"))]
+    arguments += ["--init", str(tmp_path / "dead.safetensors"), "--steps", "2", "--size", "32", "--batch", "4"]
+    main("distill_features")(arguments)
+    made = tmp_path / "run" / "compact.safetensors"
+    seen = load_features("compact", file=made)(tiny.photos(3))
+    assert float(seen["relu1_2"][:, 3].amax()) > 0
+    before = made.read_bytes()
+    main("distill_features")(arguments)
+    assert made.read_bytes() == before
 
 
 def test_benchmark_reports_what_the_bars_read() -> None:

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from metastyle_hub.bars import Bar, bars, bars_as_markdown
-from metastyle_hub.evaluation import Measurement
 from metastyle_hub.fidelity import Fidelity
+from metastyle_hub.measurements import Measurement
 from metastyle_hub.plots import PlotError, plot_losses
 from metastyle_hub.summaries import as_markdown, compare, geometric_mean, summarize
 
