@@ -3,8 +3,9 @@
     python scripts/publish.py --namespace NAME                  the plan; nothing is sent
     python scripts/publish.py --namespace NAME --no-dry-run     do it, with HF_TOKEN or after `hf auth login`
 
-Idempotent: what is there and unchanged is left alone, so a run that broke off is simply started again. Styles are
-learned once, into --work, from the pictures that come with the library.
+Idempotent: what is there and unchanged is left alone, so a run that broke off is simply started again. Styles are the
+Space's built-in ones where they were learned on this base and with these settings; others are learned once, into
+--work, from the pictures that come with the library.
 """
 
 from __future__ import annotations
@@ -40,13 +41,14 @@ def publish(options: argparse.Namespace) -> None:
     names = options.styles if options.styles is not None else sorted(example_styles())
     for name in names:
         repo = f"{namespace}/metastyle-{name.replace('_', '-')}"
-        folder = options.work / namespace / base.fingerprint[:12] / name
-        known = is_learned(folder, config)
-        say(dry, repo, f"style {name}, {'learned before' if known else f'to learn in {config.steps} steps'}")
+        work = options.work / namespace / base.fingerprint[:12] / name
+        places = (options.space / "styles" / name, work)
+        folder = next((place for place in places if is_learned(place, base.fingerprint, config)), None)
+        say(dry, repo, f"style {name}, {f'from {folder}' if folder else f'to learn in {config.steps} steps'}")
         if dry:
             continue
-        if not known:
-            base.adapt(example(name), config=config).save_pretrained(folder)
+        if folder is None:
+            folder = base.adapt(example(name), config=config).save_pretrained(work)
         # all pictures come with the library, so all may go along
         style = base.apply(folder)
         style.push_to_hub(repo, style_image=example(name), preview=example(PREVIEW), commit_message=f"Style {name}")
@@ -59,12 +61,15 @@ def publish(options: argparse.Namespace) -> None:
         print("Nothing was sent; add --no-dry-run to do it.")
 
 
-def is_learned(folder: Path, config: AdaptationConfig) -> bool:
-    """Whether the style was learned before, in the same way."""
+def is_learned(folder: Path, fingerprint: str, config: AdaptationConfig) -> bool:
+    """Whether the style was learned before, on the same base and in the same way."""
     file = folder / CONFIG_FILE
     if not file.is_file():
         return False
-    known = ArtifactConfig.from_json(file.read_text(encoding="utf-8"), str(folder)).adaptation or {}
+    described = ArtifactConfig.from_json(file.read_text(encoding="utf-8"), str(folder))
+    if described.base_model is None or described.base_model.fingerprint != fingerprint:
+        return False
+    known = described.adaptation or {}
     if config.precision == "auto":  # of which the file says what it came to
         config = replace(config, precision=known.get("precision", "auto"))
     return known == json.loads(json.dumps(config.to_dict()))

@@ -19,6 +19,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from metastyle_hub.bilevel import MetaTrainingConfig
+from metastyle_hub.examples import example_styles
 from metastyle_hub.features import SPECS, FeatureNetwork, load_features
 from metastyle_hub.fidelity import psnr
 from metastyle_hub.images import save_image
@@ -334,6 +335,22 @@ def test_distillation_wakes_dead_channels_and_does_nothing_twice(house: Path, tm
     before = made.read_bytes()
     main("distill_features")(arguments)
     assert made.read_bytes() == before
+
+
+def test_publishing_takes_the_space_s_styles_as_they_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So they are of the base that ships, and of the default settings, and nothing is learned twice."""
+    publish = main("publish")
+    monkeypatch.setattr("sys.argv", ["publish.py", "--namespace", "me"])
+    publish()  # type: ignore[call-arg]
+    plan = capsys.readouterr().out
+    for name in example_styles():
+        place = SCRIPTS.parent / "space" / "styles" / name
+        assert f"would push me/metastyle-{name.replace('_', '-')}: style {name}, from {place}\n" in plan
+    monkeypatch.setattr("sys.argv", ["publish.py", "--namespace", "me", "--steps", "99"])
+    publish()  # type: ignore[call-arg]
+    assert "to learn in 99 steps" in (plan := capsys.readouterr().out) and ", from " not in plan
 
 
 def test_benchmark_reports_what_the_bars_read() -> None:
