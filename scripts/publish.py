@@ -19,6 +19,7 @@ from pathlib import Path
 from metastyle_hub import AdaptationConfig, MetaStyle, MetaStyleError
 from metastyle_hub.artifacts import CONFIG_FILE, ArtifactConfig
 from metastyle_hub.examples import example, example_styles
+from metastyle_hub.images import image_sha256
 from metastyle_hub.pushing import PushOptions, push
 from metastyle_hub.settings import add_arguments, from_arguments
 
@@ -43,7 +44,7 @@ def publish(options: argparse.Namespace) -> None:
         repo = f"{namespace}/metastyle-{name.replace('_', '-')}"
         work = options.work / namespace / base.fingerprint[:12] / name
         places = (options.space / "styles" / name, work)
-        folder = next((place for place in places if is_learned(place, base.fingerprint, config)), None)
+        folder = next((place for place in places if is_learned(place, name, base.fingerprint, config)), None)
         say(dry, repo, f"style {name}, {f'from {folder}' if folder else f'to learn in {config.steps} steps'}")
         if dry:
             continue
@@ -61,13 +62,15 @@ def publish(options: argparse.Namespace) -> None:
         print("Nothing was sent; add --no-dry-run to do it.")
 
 
-def is_learned(folder: Path, fingerprint: str, config: AdaptationConfig) -> bool:
-    """Whether the style was learned before, on the same base and in the same way."""
+def is_learned(folder: Path, name: str, fingerprint: str, config: AdaptationConfig) -> bool:
+    """Whether the style was learned before, from the same picture, on the same base and in the same way."""
     file = folder / CONFIG_FILE
     if not file.is_file():
         return False
     described = ArtifactConfig.from_json(file.read_text(encoding="utf-8"), str(folder))
     if described.base_model is None or described.base_model.fingerprint != fingerprint:
+        return False
+    if described.style_sha256 != image_sha256(example(name)):
         return False
     known = described.adaptation or {}
     if config.precision == "auto":  # of which the file says what it came to
