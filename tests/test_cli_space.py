@@ -54,7 +54,10 @@ def test_interrupted_amid_its_work_the_page_ends_in_order() -> None:
         port = held.getsockname()[1]
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     variables = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-m", "metastyle_hub", "space", "--device", "cpu", "--port", str(port)]
+    # a shell that starts this in the background has its children ignore interrupts
+    listen = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    run = f"from metastyle_hub.cli import main; sys.exit(main(['space', '--device', 'cpu', '--port', '{port}']))"
+    command = [sys.executable, "-c", f"{listen}; {run}"]
     page = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=variables)
     try:
         assert page.stdout is not None
