@@ -6,7 +6,7 @@
 """
 
 from metastyle_hub.adaptation import AdaptationConfig, AdaptationError
-from metastyle_hub.artifacts import ArtifactError
+from metastyle_hub.artifact_config import ArtifactError
 from metastyle_hub.devices import DeviceError
 from metastyle_hub.errors import ImageError, MetaStyleError, SettingError
 from metastyle_hub.features import FeaturesError

@@ -28,28 +28,14 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from metastyle_hub.artifact_config import (
-    CONFIG_FILE,
-    FORMAT_VERSION,
-    WEIGHTS_FILE,
-    ArtifactConfig,
-    ArtifactError,
-    BaseReference,
-    is_ours,
-)
+from metastyle_hub.artifact_config import CONFIG_FILE, WEIGHTS_FILE, ArtifactConfig, ArtifactError, is_ours
 from metastyle_hub.features import SPECS
 from metastyle_hub.network import ImageTransformationNetwork, NetworkConfig
 from metastyle_hub.parameters import Parameters, moving_parameters
 from metastyle_hub.prediction import StylePredictor, gram_channels
 
 __all__ = [
-    "CONFIG_FILE",
-    "FORMAT_VERSION",
-    "WEIGHTS_FILE",
     "Artifact",
-    "ArtifactConfig",
-    "ArtifactError",
-    "BaseReference",
     "artifact_files",
     "check_folder",
     "checked_parameters",

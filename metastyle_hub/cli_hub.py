@@ -89,7 +89,7 @@ def _push(args: argparse.Namespace) -> None:
 
 
 def _pull(args: argparse.Namespace) -> None:
-    from metastyle_hub.artifacts import CONFIG_FILE, WEIGHTS_FILE
+    from metastyle_hub.artifact_config import CONFIG_FILE, WEIGHTS_FILE
     from metastyle_hub.cards import CARD_FILE, PREVIEW_FILE, STYLE_FILE
     from metastyle_hub.hub import HubOptions, fetch, fetch_extra
     from metastyle_hub.model import MetaStyle

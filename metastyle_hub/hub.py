@@ -12,15 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metastyle_hub.artifacts import (
-    CONFIG_FILE,
-    WEIGHTS_FILE,
-    ArtifactConfig,
-    ArtifactError,
-    expected_parameters,
-    expected_predictor,
-    stored_tensors,
-)
+from metastyle_hub.artifact_config import CONFIG_FILE, WEIGHTS_FILE, ArtifactConfig, ArtifactError
+from metastyle_hub.artifacts import expected_parameters, expected_predictor, stored_tensors
 from metastyle_hub.cards import PREVIEW_FILE, STYLE_TAG, base_tag
 from metastyle_hub.errors import MetaStyleError
 from metastyle_hub.hub_client import REPO_ID, asking, client

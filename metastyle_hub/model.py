@@ -20,15 +20,8 @@ from PIL import Image
 from torch import Tensor
 
 from metastyle_hub.adaptation import AdaptationConfig
-from metastyle_hub.artifacts import (
-    Artifact,
-    ArtifactConfig,
-    ArtifactError,
-    checked_parameters,
-    checked_predictor,
-    fingerprint,
-    stored_tensors,
-)
+from metastyle_hub.artifact_config import ArtifactConfig, ArtifactError
+from metastyle_hub.artifacts import Artifact, checked_parameters, checked_predictor, fingerprint, stored_tensors
 from metastyle_hub.contents import Contents
 from metastyle_hub.devices import DeviceError, resolve_device
 from metastyle_hub.errors import SettingError

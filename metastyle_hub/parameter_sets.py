@@ -9,7 +9,8 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 import torch
 from torch import Tensor
 
-from metastyle_hub.artifacts import ArtifactConfig, BaseReference, fingerprint
+from metastyle_hub.artifact_config import ArtifactConfig, BaseReference
+from metastyle_hub.artifacts import fingerprint
 from metastyle_hub.devices import resolve_device
 from metastyle_hub.errors import SettingError
 from metastyle_hub.hub import Snapshot

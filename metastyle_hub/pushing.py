@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metastyle_hub.artifacts import WEIGHTS_FILE
+from metastyle_hub.artifact_config import WEIGHTS_FILE
 from metastyle_hub.cards import CARD_FILE, PREVIEW_FILE, STYLE_FILE, merge_cards
 from metastyle_hub.hub_client import REPO_ID, asking, client
 from metastyle_hub.hub_errors import HubError

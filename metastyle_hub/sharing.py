@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from PIL import Image
 from torch import Tensor
 
-from metastyle_hub.artifacts import WEIGHTS_FILE, ArtifactConfig, ArtifactError, artifact_files, write_files
+from metastyle_hub.artifact_config import WEIGHTS_FILE, ArtifactConfig, ArtifactError
+from metastyle_hub.artifacts import artifact_files, write_files
 from metastyle_hub.cards import (
     CARD_FILE,
     CARD_PIXELS,

@@ -2,6 +2,7 @@
 
     python scripts/distill_features.py train --photos DIR --artworks DIR --teacher FILE --out runs/compact
     python scripts/distill_features.py judge --photos DIR --artworks DIR --teacher FILE --features FILE [FILE ...]
+    python scripts/distill_features.py errors --photos DIR --artworks DIR --teacher FILE --features FILE [FILE ...]
 
 A 1x1 head on each of the student's taps regresses VGG-19's channel-normalised relu1_2, relu2_2 and relu3_4, and has to
 bring out its Gram matrices, since those are what style losses read. With `--base`, half of the photos are stylised by
@@ -10,6 +11,7 @@ adaptation makes.
 
 `judge` makes Gatys' pictures with the student and with the teacher, one sheet for the eye and two figures: the
 teacher's loss of both, and how well the student's loss ranks pictures as the teacher's does (Spearman).
+`errors` prints the share of the teacher's energy that is wrong in features and Gram matrices, tap by tap.
 The training resumes from its newest checkpoint when it is started again.
 """
 
@@ -220,6 +222,29 @@ def export(problem: Distillation, path: Path) -> None:
     save_file({k: v.half().contiguous() for k, v in state.items()}, path, metadata={"format": "pt"})
 
 
+@torch.no_grad()
+def errors(args: argparse.Namespace) -> None:
+    teacher = load_teacher(args.teacher)
+    rng = np.random.default_rng(args.seed)
+    photos = random_crops(FolderPool(args.photos), args.crops, CropConfig(args.size, 0.3, 0.8), rng)
+    artworks = random_crops(FolderPool(args.artworks), args.crops, CropConfig(args.size, 0.5, 1.0), rng)
+    kinds = {"photos": photos, "artworks": artworks}
+    if args.base:
+        kinds["stylised photos"] = Stylist(args.base, torch.float32, torch.device("cpu"))(photos, artworks, rng)
+    for file in args.features:
+        student = load_features("compact", file=file)
+        for kind, images in kinds.items():
+            ours, theirs, shown = student(images), teacher(images), []
+            for tap, of_teacher in PAIRS.items():
+                a, b = ours[tap], theirs[of_teacher]
+                a = a * (a * b).sum() / a.square().sum()  # a loss of relative terms knows no unit
+                g, h = gram_matrix(a), gram_matrix(b)
+                wrong = ((g - h).square().sum((1, 2)) / h.square().sum((1, 2))).mean()
+                share = float((a - b).square().sum() / b.square().sum())
+                shown.append(f"{of_teacher} {share:.3f}, {float(wrong):.3f}")
+            print(f"{file.name}, {kind}: {'; '.join(shown)}")
+
+
 def judge(args: argparse.Namespace) -> None:
     teacher = PerceptualLoss(load_teacher(args.teacher), MEASURE)
     students = {
@@ -272,26 +297,30 @@ def judge(args: argparse.Namespace) -> None:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
-    for name, run in (("train", train), ("judge", judge)):
+    for name, run in (("train", train), ("judge", judge), ("errors", errors)):
         p = commands.add_parser(name)
         p.set_defaults(run=run)
         p.add_argument("--photos", type=Path, required=True, help="folder of photographs")
         p.add_argument("--artworks", type=Path, required=True, help="folder of artworks")
         p.add_argument("--teacher", type=Path, required=True, help="VGG-19 weights (Oxford, up to relu3_4)")
         p.add_argument("--seed", type=int, default=0)
+        if run is not judge:
+            p.add_argument("--base", type=Path, help="folder of a base with a predictor, which stylises some photos")
+            p.add_argument("--size", type=int, default=128, help="crop size in pixels")
         if run is train:
             p.add_argument("--out", type=Path, required=True)
             p.add_argument("--init", type=Path, help="safetensors to start from, instead of random weights")
             p.add_argument("--steps", type=int, default=4000)
             p.add_argument("--batch", type=int, default=8)
-            p.add_argument("--size", type=int, default=128, help="crop size in pixels")
-            p.add_argument("--base", type=Path, help="folder of a base with a predictor, which stylises some photos")
             p.add_argument("--lr", type=float, default=1e-3, help="peak of the one-cycle schedule")
             p.add_argument("--gram-weight", type=float, default=1.0)
             p.add_argument("--every", type=int, default=200, help="steps between checkpoints")
             p.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=True)
         else:
             p.add_argument("--features", type=Path, nargs="+", required=True)
+        if run is errors:
+            p.add_argument("--crops", type=int, default=24, help="of photos, and as many of artworks")
+        if run is judge:
             p.add_argument("--pairs", type=int, default=6)
             p.add_argument("--size", type=int, default=192)
             p.add_argument("--sheet", type=Path, default=Path("runs/gatys.png"))

@@ -29,7 +29,8 @@ import torch
 from tqdm import tqdm
 
 from metastyle_hub.adaptation import AdaptationConfig, adapt_parameters
-from metastyle_hub.artifacts import ArtifactError, read_artifact
+from metastyle_hub.artifact_config import ArtifactError
+from metastyle_hub.artifacts import read_artifact
 from metastyle_hub.bilevel import MetaTrainingConfig
 from metastyle_hub.data import ImagePool, center_crops, next_readable, open_pool
 from metastyle_hub.devices import keep_freed_memory, training_dtype

@@ -27,7 +27,7 @@ from photos import Photo, plain_name, shrunk
 from PIL import Image
 
 from metastyle_hub import AdaptationConfig, MetaStyle, MetaStyleError, interpolate, list_styles
-from metastyle_hub.artifacts import CONFIG_FILE, WEIGHTS_FILE, ArtifactConfig
+from metastyle_hub.artifact_config import CONFIG_FILE, WEIGHTS_FILE, ArtifactConfig
 from metastyle_hub.devices import resolve_device, training_dtype
 from metastyle_hub.examples import example
 from metastyle_hub.features import load_features

@@ -13,17 +13,15 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from metastyle_hub.artifacts import (
+from metastyle_hub.artifact_config import (
     CONFIG_FILE,
     FORMAT_VERSION,
     WEIGHTS_FILE,
     ArtifactConfig,
     ArtifactError,
     BaseReference,
-    fingerprint,
-    read_artifact,
-    write_artifact,
 )
+from metastyle_hub.artifacts import fingerprint, read_artifact, write_artifact
 from metastyle_hub.errors import MetaStyleError
 from metastyle_hub.network import ImageTransformationNetwork, NetworkConfig, transform
 from metastyle_hub.parameters import norm_parameters

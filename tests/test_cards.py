@@ -11,7 +11,7 @@ import yaml
 from huggingface_hub import ModelCard
 from PIL import Image
 
-from metastyle_hub.artifacts import ArtifactConfig, ArtifactError, BaseReference
+from metastyle_hub.artifact_config import ArtifactConfig, ArtifactError, BaseReference
 from metastyle_hub.cards import card_picture, make_card, merge_cards
 
 PRINT = "ab" * 32

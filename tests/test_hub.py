@@ -33,7 +33,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from metastyle_hub import MetaStyle, MetaStyleError, interpolate
-from metastyle_hub.artifacts import ArtifactError, BaseReference
+from metastyle_hub.artifact_config import ArtifactError, BaseReference
 from metastyle_hub.cli import main
 from metastyle_hub.devices import DeviceError
 from metastyle_hub.hub import HubError, HubOptions, fetch, list_styles, locate

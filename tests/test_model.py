@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from metastyle_hub import AdaptationConfig, LossWeights, MetaStyle, MetaStyleError, interpolate
-from metastyle_hub.artifacts import ArtifactError, BaseReference
+from metastyle_hub.artifact_config import ArtifactError, BaseReference
 from metastyle_hub.devices import DeviceError, training_dtype
 from metastyle_hub.errors import ImageError, SettingError
 from metastyle_hub.examples import example_photos

@@ -321,7 +321,9 @@ main(sys.argv[2:])
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 2
 
 
-def test_distillation_wakes_dead_channels_and_does_nothing_twice(house: Path, tmp_path: Path) -> None:
+def test_distillation_wakes_dead_channels_and_does_nothing_twice(
+    house: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     state = FeatureNetwork(SPECS["compact"], "compact").state_dict()
     state["heads.relu1_2.weight"][3], state["heads.relu1_2.bias"][3] = 0, -1
     save_file({name: value.contiguous() for name, value in state.items()}, tmp_path / "dead.safetensors")
@@ -335,6 +337,11 @@ def test_distillation_wakes_dead_channels_and_does_nothing_twice(house: Path, tm
     before = made.read_bytes()
     main("distill_features")(arguments)
     assert made.read_bytes() == before
+    judged = ["errors", *arguments[1:5], "--teacher", str(house / "judge.safetensors"), "--features", str(made)]
+    capsys.readouterr()
+    main("distill_features")([*judged, "--size", "32", "--crops", "2"])
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in told] == ["compact.safetensors, photos", "compact.safetensors, artworks"]
 
 
 def test_publishing_takes_the_space_s_styles_as_they_are(
