@@ -151,7 +151,6 @@ class Restraint:
 def restraint(
     images: Tensor,
     contents: Tensor,
-    grams: tuple[Tensor, ...],
     passes: Sequence[Traced],
     loss: PerceptualLoss,
     config: MetaTrainingConfig,
@@ -165,7 +164,7 @@ def restraint(
     error = images - contents
     identity = error.abs().mean()
     detail = (error - binomial_filter(error)).abs().mean()
-    kept = loss(images, loss.targets(contents, grams))[1].mean()
+    kept = loss.content(images, contents).mean()
     logits = torch.stack([(each.logits.abs() - c.logit_limit).relu().square().mean() for each in passes]).mean()
     spikes = torch.stack([spike_penalty(each.streams, c.spike_limit) for each in passes]).mean()
     held = c.identity_weight * identity + c.identity_content_weight * kept + c.identity_detail_weight * detail
@@ -197,6 +196,6 @@ def meta_loss(
         adapted = transform_traced(network, weights, batch.valid_contents, dtype, batch.corner)
         terms = loss(adapted.images, loss.targets(batch.valid_contents, grams))
         valid, content, style = terms[0].log().mean(), terms[1].mean(), terms[2].mean()
-    held = restraint(made.images, contents, grams, (made, adapted), loss, config)
+    held = restraint(made.images, contents, (made, adapted), loss, config)
     recorded = (valid, content, style, before, held.identity, held.logits, held.spikes)
     return MetaLosses(valid + held.total, *(t.detach() for t in recorded))

@@ -68,7 +68,7 @@ def load_judge(file: Path | None = None, device: torch.device | str = "cpu") -> 
     """
     features = load_features("vgg19_oxford" if file else "vgg19", file=file, device=device)
     features.spec = replace(features.spec, style_taps=SPECS["vgg19_oxford"].style_taps)
-    return PerceptualLoss(features, LossWeights(content_weight=1, style_weight=10, tone_weight=0, tv_weight=0))
+    return PerceptualLoss(features, LossWeights(content_weight=1, style_weight=10, tone_weight=0, coarse_share=0))
 
 
 def judged_crops(folder: str | os.PathLike[str], pixels: int) -> Tensor:

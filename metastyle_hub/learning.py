@@ -17,7 +17,7 @@ from metastyle_hub.data import ImagePool
 from metastyle_hub.devices import enough_memory, training_dtype
 from metastyle_hub.features import load_features
 from metastyle_hub.images import ImageLike, image_sha256, load_image
-from metastyle_hub.loss import PerceptualLoss
+from metastyle_hub.loss import SCALES, PerceptualLoss
 from metastyle_hub.painting import style_tensor
 from metastyle_hub.parameters import Parameters, moving_parameters, widest
 from metastyle_hub.prediction import StylePredictor, gram_channels
@@ -130,4 +130,4 @@ def predicted_start(predictor: Parameters, reads: str, theta: Parameters, style:
         network = StylePredictor(gram_channels(features.spec), theta)
     network.load_state_dict(predictor, assign=True)
     with torch.inference_mode(False):
-        return network.start(theta, PerceptualLoss(features).style_grams(style.to(device)))
+        return network.start(theta, PerceptualLoss(features).style_grams(style.to(device), SCALES))

@@ -2,13 +2,17 @@
 
     content(c, x) = |phi(c) - phi(x)|^2 / |phi(c)|^2                                    at the content tap
     G(f)          = psi(f) psi(f)^T / (C H W),  psi reshapes (C, H, W) to (C, H W)
-    style(s, x)   = mean_i |G(phi_i(s)) - G(phi_i(x))|_F^2 / |G(phi_i(s))|_F^2           at the style taps
+    fine(s, x)    = mean_i |G(phi_i(s)) - G(phi_i(x))|_F^2 / |G(phi_i(s))|_F^2           at the style taps
+    style(s, x)   = fine(s, x) + coarse_share * (fine(s/2, x/2) + fine(s/4, x/4))        halved, quartered pictures
     tone(c, x)    = 1 - R^2 of the best quadratic map from c's tones to x's, both averaged over 16 x 16 pixels
     loss(c, s, x) = content_weight * content + style_weight * style + tone_weight * tone + tv_weight * tv
 
 The paper divides by the number of features where this divides by the target's own energy. The minimiser for one
 pair is weighed differently, no more; but Gram energies of two styles differ by orders of magnitude, and one set
 of weights, one learning rate and one meta-batch must serve them all. An error of 1 means "as wrong as black".
+
+Features up to relu3 see some forty pixels, the width of a brush stroke. Smaller copies of the same pictures show them
+the swirls, panes and facets of a style as well (a pyramid of Gram matrices: Snelgrove 2017).
 
 The tone term is ours. Content features hardly see flat regions, so the cheapest way to a style's palette is to fill
 them with blobs of colour. It lets a style repaint a photo with any palette, as long as what was one tone stays one.
@@ -30,6 +34,7 @@ from metastyle_hub.features import FeatureNetwork, Features
 from metastyle_hub.settings import Settings, setting
 
 __all__ = [
+    "SCALES",
     "LossWeights",
     "PerceptualLoss",
     "Targets",
@@ -43,6 +48,7 @@ __all__ = [
     "total_variation",
 ]
 
+SCALES = 3  # sizes at which style is compared: the picture, its half, its quarter
 _TONE_PIXELS = 16
 _CHUNK = 1024  # rows of a bfloat16 product
 _EPS = 1e-8  # keeps the quotients finite for black pictures, whose features may all be zero
@@ -188,10 +194,13 @@ class LossWeights(Settings):
     style_weight: float = setting(10.0, "weight of the style loss; source: docs/decisions.md", low=0)
     tv_weight: float = setting(0.0, "weight of total variation; source: docs/decisions.md", low=0)
     tone_weight: float = setting(2.0, "weight of the tone loss, against blobs; source: docs/decisions.md", low=0)
+    coarse_share: float = setting(
+        0.5, "weight of style at half size and at a quarter, for large shapes, relative to that at full size", low=0
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not any(self.to_dict().values()):
+        if not any(value for name, value in self.to_dict().items() if name.endswith("_weight")):
             raise SettingError("The weights of the loss are all 0; one at least must be larger, style_weight for one.")
 
 
@@ -200,7 +209,7 @@ class Targets:
     """What pictures are compared with: features of the contents, Gram matrices of one style (batch of 1) or of many."""
 
     content: Tensor  # (B, C, H, W) at the content tap
-    grams: tuple[Tensor, ...]  # (1 or B, C_i, C_i) at the style taps
+    grams: tuple[Tensor, ...]  # (1 or B, C_i, C_i) at the style taps, scale by scale
     tones: ToneFit
 
 
@@ -216,10 +225,24 @@ class PerceptualLoss:
         self.features = features
         self.weights = weights or LossWeights()
 
+    @property
+    def scales(self) -> int:
+        """At how many sizes style is compared, each half the one before."""
+        return SCALES if self.weights.coarse_share else 1
+
     @torch.no_grad()
-    def style_grams(self, styles: Tensor) -> tuple[Tensor, ...]:
-        """Gram matrices of style pictures (B, 3, H, W) at the style taps: each (B, C_i, C_i)."""
-        return self._grams(self.features(styles, self.features.spec.style_taps))
+    def style_grams(self, styles: Tensor, scales: int | None = None) -> tuple[Tensor, ...]:
+        """Gram matrices of style pictures (B, 3, H, W) at the style taps: each (B, C_i, C_i), the largest scale first.
+
+        Args:
+            scales: how many, 3 at most; None for as many as the loss compares.
+        """
+        taps = self.features.spec.style_taps
+        grams = self._grams(self.features(styles, taps))
+        for _ in range(1, self.scales if scales is None else scales):
+            styles = _halved(styles)
+            grams += self._grams(self.features(styles, taps))
+        return grams
 
     @torch.no_grad()
     def targets(self, contents: Tensor, grams: Sequence[Tensor]) -> Targets:
@@ -227,12 +250,24 @@ class PerceptualLoss:
         tap = self.features.spec.content_tap
         return Targets(self.features(contents, (tap,))[tap], tuple(grams), tone_fit(contents))
 
+    def content(self, images: Tensor, contents: Tensor) -> Tensor:
+        """The content loss alone: (B, 3, H, W) twice -> (B,). Nothing deeper than its tap is computed."""
+        tap = self.features.spec.content_tap
+        with torch.no_grad():
+            target = self.features(contents, (tap,))[tap]
+        return content_loss(self.features(images, (tap,))[tap], target)
+
     def __call__(self, images: Tensor, targets: Targets) -> tuple[Tensor, Tensor, Tensor]:
         """Total, content and style loss of every picture: (B, 3, H, W) -> three of (B,). Differentiable, twice."""
+        w, taps = self.weights, self.features.spec.style_taps
         maps = self.features(images)
         content = content_loss(maps[self.features.spec.content_tap], targets.content)
-        style = style_loss(self._grams(maps), targets.grams)
-        w = self.weights
+        style = style_loss(self._grams(maps), targets.grams[: len(taps)])
+        smaller = images
+        for scale in range(1, self.scales):
+            smaller = _halved(smaller)
+            target = targets.grams[scale * len(taps) : (scale + 1) * len(taps)]
+            style = style + w.coarse_share * style_loss(self._grams(self.features(smaller, taps)), target)
         total = w.content_weight * content + w.style_weight * style
         if w.tone_weight:
             total = total + w.tone_weight * tone_loss(images, targets.tones)
@@ -242,3 +277,8 @@ class PerceptualLoss:
 
     def _grams(self, maps: Features) -> tuple[Tensor, ...]:
         return tuple(gram_matrix(maps[tap]) for tap in self.features.spec.style_taps)
+
+
+def _halved(images: Tensor) -> Tensor:
+    """Means over 2 x 2 pixels: (B, 3, H, W) -> (B, 3, H/2, W/2), rounded up."""
+    return F.avg_pool2d(images, 2, ceil_mode=True)

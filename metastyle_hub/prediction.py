@@ -16,18 +16,20 @@ import torch
 from torch import Tensor, nn
 
 from metastyle_hub.features import FeatureSpec
+from metastyle_hub.loss import SCALES
 from metastyle_hub.parameters import Parameters, norm_parameters
 
 __all__ = ["StylePredictor", "gram_channels"]
 
 _DIRECTIONS = (64, 96, 128)  # of a Gram matrix whose energies P looks at, tap by tap; no more than it has channels
+_COARSE_DIRECTIONS = (32, 48, 64)  # the same at the smaller scales
 _HIDDEN = 256
 _FAR = 4.0  # standard deviations: a style further out, such as one of a single colour, is taken for one there
 _EPS = 1e-3  # of the mean energy: directions that a style has nothing of are all the same
 
 
 def gram_channels(spec: FeatureSpec) -> tuple[int, ...]:
-    """The sizes C_i of the Gram matrices (C_i, C_i) that a feature network gives, tap by tap."""
+    """The sizes C_i of the Gram matrices (C_i, C_i) that a feature network gives at one scale, tap by tap."""
     stages = {f"relu{s}_{c}": n for s, stage in enumerate(spec.stages, 1) for c, n in enumerate(stage, 1)}
     return tuple((stages | dict(spec.heads))[tap] for tap in spec.style_taps)
 
@@ -35,24 +37,27 @@ def gram_channels(spec: FeatureSpec) -> tuple[int, ...]:
 class StylePredictor(nn.Module):
     """P: Gram matrices (B, C_i, C_i) -> what to add to theta's scales and shifts, (B, C) by name. New ones add nothing.
 
-    Of every Gram matrix G it sees the energies w^T G w along some learned directions w, relative to the mean energy,
-    and that mean, all as logarithms; two hidden layers follow.
+    The matrices are those of `SCALES` sizes, tap by tap, the largest first. Of each, G, it sees the energies w^T G w
+    along some learned directions w, relative to the mean energy, and that mean, all as logarithms; two hidden layers
+    follow.
 
     Args:
-        channels: sizes of the Gram matrices; see `gram_channels`.
+        channels: sizes of the Gram matrices of one scale; see `gram_channels`. P reads those of all `SCALES`.
         parameters: of the network; the names and shapes of its scales and shifts.
 
     >>> predictor = StylePredictor(gram_channels(loss.features.spec), theta)
-    >>> start = predictor.start(theta, loss.style_grams(style))
+    >>> start = predictor.start(theta, loss.style_grams(style, SCALES))
     """
 
     def __init__(self, channels: Sequence[int], parameters: Mapping[str, Tensor]) -> None:
         super().__init__()
         self.sizes = {name: len(p) for name, p in norm_parameters(parameters).items()}
-        wanted = [*_DIRECTIONS, *len(channels) * _DIRECTIONS[-1:]]
-        counts = [min(n, c) for n, c in zip(wanted, channels, strict=False)]
+        counts: list[int] = []
+        for wanted in (_DIRECTIONS, *(SCALES - 1) * [_COARSE_DIRECTIONS]):
+            deeper = len(channels) * wanted[-1:]
+            counts += [min(n, c) for n, c in zip((*wanted, *deeper), channels, strict=False)]
         self.directions = nn.ParameterList(
-            nn.Parameter(torch.randn(n, c) / c**0.5) for n, c in zip(counts, channels, strict=True)
+            nn.Parameter(torch.randn(n, c) / c**0.5) for n, c in zip(counts, SCALES * tuple(channels), strict=True)
         )
         seen = sum(counts) + len(counts)
         self.register_buffer("mean", torch.zeros(seen))

@@ -33,6 +33,7 @@ from metastyle_hub.adaptation import AdaptationConfig
 from metastyle_hub.bilevel import MetaTrainingConfig, restraint
 from metastyle_hub.data import CropConfig, check_scales, next_readable, random_crop, random_crops
 from metastyle_hub.errors import SettingError
+from metastyle_hub.loss import SCALES
 from metastyle_hub.meta_training import MetaStep, MetaTrainer
 from metastyle_hub.network import transform_traced
 from metastyle_hub.noise import random_corner
@@ -131,7 +132,7 @@ class RollingTrainer(MetaTrainer):
             return predictor
         rng, c = np.random.default_rng(self.config.seed), self.config
         looks = random_crops(self.styles, min(_LOOKS, len(self.styles)), CropConfig(c.style_size, min_scale=0.6), rng)
-        grams = [self.loss.style_grams(one.to(self.device)) for one in looks.split(1)]
+        grams = [self.loss.style_grams(one.to(self.device), SCALES) for one in looks.split(1)]
         predictor.calibrate([torch.cat(tap) for tap in zip(*grams, strict=True)])
         return predictor
 
@@ -168,7 +169,7 @@ class RollingTrainer(MetaTrainer):
         grams = tuple(torch.cat(tap) for tap in zip(*(self._grams[k] for k in rows), strict=True))
         added: Parameters = {}
         if batches.unseen is not None:
-            unseen = self.loss.style_grams(batches.unseen.to(self.device))
+            unseen = self.loss.style_grams(batches.unseen.to(self.device), SCALES)
             added = self.predictor(unseen)
             grams = tuple(torch.cat(pair) for pair in zip(grams, unseen, strict=True))
         weights: Parameters = dict(self.theta)
@@ -182,8 +183,7 @@ class RollingTrainer(MetaTrainer):
             weights[name] = torch.cat([*each, shared])  # (styles + predicted + 1, ...)
         made = transform_traced(self.network, weights, contents, self.loss.features.dtype, batches.corner)
         total, content, style_term = self.loss(made.images[:-1], self.loss.targets(contents[:-1], grams))
-        some = tuple(g[:1] for g in grams)  # the restraint asks for content alone, so any style will do
-        held = restraint(made.images[-1:], contents[-1:], some, [made], self.loss, c)
+        held = restraint(made.images[-1:], contents[-1:], [made], self.loss, c)
         logs = total.log()
         outer = logs.mean() + held.total
         if added:
@@ -210,7 +210,7 @@ class RollingTrainer(MetaTrainer):
     @torch.no_grad()
     def _begin(self, k: int, style: Tensor) -> None:
         """A slot takes another style, and starts where adaptation would."""
-        self._grams[k] = self.loss.style_grams(style)
+        self._grams[k] = self.loss.style_grams(style, SCALES)
         self._ages[k] = 0
         guess = self.predictor.start(self.theta, self._grams[k]) if self.config.predicted else self.theta
         for name, values in self._slots["own"].items():

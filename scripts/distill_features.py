@@ -34,7 +34,7 @@ from metastyle_hub.data import CropConfig, FolderPool, center_crops, random_crop
 from metastyle_hub.features import SPECS, FeatureNetwork, load_features
 from metastyle_hub.gatys import GatysConfig, optimize_pixels
 from metastyle_hub.images import save_image, to_pil
-from metastyle_hub.loss import LossWeights, PerceptualLoss, gram_matrix
+from metastyle_hub.loss import SCALES, LossWeights, PerceptualLoss, gram_matrix
 from metastyle_hub.model import MetaStyle
 from metastyle_hub.muon import Muon, has_directions
 from metastyle_hub.network import transform
@@ -42,7 +42,7 @@ from metastyle_hub.noise import random_corner
 from metastyle_hub.prediction import StylePredictor, gram_channels
 from metastyle_hub.skeletons import new_skeleton
 
-MEASURE = LossWeights(content_weight=1, style_weight=10, tone_weight=0)  # by which pictures are judged
+MEASURE = LossWeights(content_weight=1, style_weight=10, tone_weight=0, coarse_share=0)  # the judge
 PAIRS = {"relu1_2": "relu1_2", "relu2_2": "relu2_2", "relu3_3": "relu3_4"}  # student's tap -> teacher's
 
 
@@ -136,7 +136,7 @@ class Stylist:
         """(B, 3, H, W) in [0, 1] each -> the photos in these styles, some more, some less."""
         weights = dict(self.theta)
         share = torch.from_numpy(rng.uniform(0.6, 1.2, (len(photos), 1)).astype(np.float32)).to(photos.device)
-        for name, added in self.predictor(self.eyes.style_grams(artworks)).items():
+        for name, added in self.predictor(self.eyes.style_grams(artworks, SCALES)).items():
             weights[name] = self.theta[name] + share * added  # (B, C)
         return transform(self.network, weights, photos, self.dtype, random_corner(rng)).to(photos.dtype)
 

@@ -25,7 +25,8 @@ sys.path.insert(0, str(ROOT / "space"))
 
 import app  # noqa: E402
 import texts  # noqa: E402
-from actions import Moment, Studio  # noqa: E402
+from actions import Studio  # noqa: E402
+from visits import Moment  # noqa: E402
 
 from metastyle_hub import AdaptationConfig, MetaStyle  # noqa: E402
 from metastyle_hub.examples import example  # noqa: E402

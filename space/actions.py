@@ -1,7 +1,7 @@
 """What the page does, without the page: learn, look, compare, mix, keep and share, for one visit at a time.
 
-Every public method of `Studio` is one thing that a visitor does. What a visitor has lives in a `Visit`, which the page
-keeps in the session's state; nothing of it is ever stored in the `Studio`, which all visitors share.
+Every public method of `Studio` is one thing that a visitor does. What a visitor has lives in a `Visit` (`visits.py`),
+which the page keeps in the session's state; nothing of it is ever stored in the `Studio`, which all visitors share.
 """
 
 from __future__ import annotations
@@ -14,36 +14,31 @@ import shutil
 import tempfile
 import threading
 import time
-import zipfile
-from collections.abc import Callable, Container, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import fragments
 import texts
 from fragments import Frame
+from packing import pack, unpack
 from photos import Photo, plain_name, shrunk
 from PIL import Image
+from visits import SMALL, Moment, Run, Visit, VisitError, film_marks, named
 
 from metastyle_hub import AdaptationConfig, MetaStyle, MetaStyleError, interpolate, list_styles
-from metastyle_hub.artifact_config import CONFIG_FILE, WEIGHTS_FILE, ArtifactConfig
 from metastyle_hub.devices import resolve_device, training_dtype
 from metastyle_hub.examples import example
 from metastyle_hub.features import load_features
 from metastyle_hub.gatys import GatysConfig, optimize_pixels
 from metastyle_hub.images import resize_short_side, to_pil, to_tensor
 from metastyle_hub.loss import PerceptualLoss
-from metastyle_hub.parameters import MOVES, Parameters, moving_parameters
+from metastyle_hub.parameters import MOVES, moving_parameters
 from metastyle_hub.sheets import contact_sheet
 
 log = logging.getLogger(__name__)
 
-FILM = (0, 1, 5, 20, 50, 100, 200)  # steps whose pictures are kept
-MAX_STEPS = 200
-KEEP = {"norm": 1, "decoder": 5, "all": MAX_STEPS}  # every how many steps a style is kept, beside those of the film
-PREVIEW, SMALL = 384, 224  # pixels of the long side: while learning; in strips
-MAX_STYLES = 8  # kept in a visit: 7 MB each when the whole network was learned
+PREVIEW = 384  # pixels of the long side while learning
 BLENDS = 7
 SWEEP_FRAMES = 13
 QUICK = ("night_swirls", "stained_glass")  # the styles that a visitor without any can have learned
@@ -52,95 +47,8 @@ QUICK_STEPS = 30
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}(@[\w./-]+)?", re.ASCII)
 
 
-class VisitError(MetaStyleError, ValueError):
-    """Something that a visitor asked for and that is not to be had; the sentence is for them."""
-
-
-@dataclass(frozen=True)
-class Moment:
-    """One step of an adaptation in plain values, which cross from a worker process as well."""
-
-    index: int
-    loss: float
-    content: float
-    style: float
-    picture: Image.Image | None  # of the photo at this step, now and then
-    config: ArtifactConfig
-    parameters: Parameters  # the style's own, on the CPU
-
-
 Learn = Callable[[Image.Image, Image.Image | None, int, str], Generator[Moment, None, None]]
 """Learns a style: style picture, photo for previews, steps, parameters."""
-
-
-@dataclass
-class Run:
-    """One adaptation as the visitor can scrub through it."""
-
-    name: str
-    steps: int
-    view: Image.Image
-    started: float
-    seconds: float = 0.0
-    warm: float = 0.0  # seconds until step 0
-    curve: list[tuple[int, float, float]] = field(default_factory=list)
-    film: dict[int, Image.Image] = field(default_factory=dict)
-    kept: dict[int, MetaStyle] = field(default_factory=dict)
-    last: Moment | None = None
-    stopped: bool = False  # by the visitor: no further step is wanted
-    finished: bool = False  # its style is among the visit's
-
-    def add(self, moment: Moment, base: MetaStyle) -> None:
-        """Take in a step. Kept are the newest, those of the film, and as many others as their size allows."""
-        before, marks = self.last, film_marks(self.steps)
-        if before is not None and before.index not in marks and before.index % KEEP[before.config.parameters]:
-            self.kept.pop(before.index, None)
-        config = replace(moment.config, name=self.name)
-        self.kept[moment.index] = MetaStyle(config, {**base.parameters, **moment.parameters}, base)
-        self.curve.append((moment.index, moment.content, moment.style))
-        if moment.picture is not None and moment.index in marks:
-            self.film[moment.index] = shrunk(moment.picture, SMALL)
-        self.last, self.seconds = moment, time.monotonic() - self.started
-        self.warm = self.warm or self.seconds
-
-    def nearest(self, step: float) -> int:
-        """The kept step next to a step."""
-        return min(self.kept, key=lambda k: abs(k - step))
-
-
-@dataclass
-class Visit:
-    """What one visitor has. It lives in the session's state and dies with it."""
-
-    styles: dict[str, MetaStyle] = field(default_factory=dict)
-    pictures: dict[str, Image.Image] = field(default_factory=dict)  # of the slow classic, to compare with
-    run: Run | None = None
-
-    def keep(self, name: str, style: MetaStyle, reserved: Container[str] = ()) -> str:
-        """Keep a style under this name, or under one with a number; the oldest makes room. Returns the name."""
-        free = self.free(name, reserved)
-        self.styles[free] = named(style, free)
-        while len(self.styles) > MAX_STYLES:
-            self.styles.pop(next(iter(self.styles)))
-        return free
-
-    def free(self, name: str, reserved: Container[str] = ()) -> str:
-        """The name, with a number if another style has it."""
-        free, number = name, 1
-        while free in self.styles or free in reserved:
-            number += 1
-            free = f"{name} {number}"
-        return free
-
-
-def named(style: MetaStyle, name: str) -> MetaStyle:
-    """The same style under another name."""
-    return MetaStyle(replace(style.config, name=name), style.parameters, style.base, style.origin)
-
-
-def film_marks(steps: int) -> tuple[int, ...]:
-    """The steps of the film: the usual ones, and the last."""
-    return (*(mark for mark in FILM if mark < steps), steps)
 
 
 class Studio:
@@ -425,11 +333,7 @@ class Studio:
     def pack(self, style: MetaStyle, name: str) -> Path:
         """A style as a .zip of the folder that `save_pretrained` writes."""
         path = self._new_file(name, ".zip")
-        with tempfile.TemporaryDirectory() as folder:
-            saved = named(style, name).save_pretrained(Path(folder) / path.stem)
-            with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
-                for member in sorted(saved.iterdir()):
-                    file.write(member, f"{path.stem}/{member.name}")
+        pack(named(style, name), path)
         return path
 
     def pack_step(self, step: float, visit: Visit) -> Path:
@@ -444,7 +348,7 @@ class Studio:
         with tempfile.TemporaryDirectory() as folder:
             inside = Path(folder) / (plain_name(path.stem) or "style")
             inside.mkdir()
-            self._unpack(path, inside)
+            unpack(path, inside, most=8 * sum(p.numel() for p in self.base.parameters.values()) + 1_000_000)
             try:
                 style = self.base.apply(inside)
             except MetaStyleError as error:
@@ -454,27 +358,6 @@ class Studio:
         # the folder is gone: a card in it cannot be merged later
         style = MetaStyle(style.config, style.parameters, self.base)
         return visit.keep(plain_name(style.name) or inside.name, style, self.gallery)
-
-    def _unpack(self, path: Path, folder: Path) -> None:
-        """The two files that make a style, whatever else is in the archive and however its paths are called."""
-        most = 8 * sum(p.numel() for p in self.base.parameters.values()) + 1_000_000
-        try:
-            with zipfile.ZipFile(path) as file:
-                for wanted in (CONFIG_FILE, WEIGHTS_FILE):
-                    member = next((m for m in file.infolist() if Path(m.filename).name == wanted), None)
-                    if member is None:
-                        raise VisitError(texts.NO_ZIP.format(name=path.name))
-                    with file.open(member) as source:
-                        # the size that an archive states may be a lie; what is read is not
-                        data = source.read(most + 1)
-                    if len(data) > most or member.file_size > most:
-                        size = max(len(data), member.file_size) / 1e6
-                        raise VisitError(texts.BIG_ZIP.format(name=path.name, size=size, most=most / 1e6))
-                    (folder / wanted).write_bytes(data)
-        except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, EOFError, ValueError) as error:
-            if isinstance(error, MetaStyleError):
-                raise
-            raise VisitError(texts.NO_ZIP.format(name=path.name)) from None
 
     def rows(self, visit: Visit) -> list[tuple[str, str, object]]:
         """The visit's styles as a table: name, kind, steps."""

@@ -9,9 +9,10 @@ from typing import Any
 import fragments
 import gradio as gr
 import texts
-from actions import MAX_STEPS, Run, Studio, Visit, film_marks
+from actions import Studio
 from common import LIVE, PRIVATE, WORK, Parts, friendly, go_or_stop, needed, pair_shown, picture_shown
 from photos import SafeImage
+from visits import MAX_STEPS, Run, Visit, film_marks
 
 from metastyle_hub import AdaptationConfig
 from metastyle_hub.examples import example, example_photos, example_styles

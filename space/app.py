@@ -27,12 +27,13 @@ except ImportError:
 import fragments
 import gradio as gr
 import texts
-from actions import Learn, Studio, Visit
+from actions import Learn, Studio
 from adapt_tab import adapt_tab
 from common import PRIVATE, WORK, Parts, friendly, needed
 from compare_tab import compare_tab
 from mix_tab import mix_tab
 from styles_tab import styles_tab
+from visits import Visit
 
 HERE = Path(__file__).resolve().parent
 ALTS = {

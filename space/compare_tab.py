@@ -7,8 +7,9 @@ from typing import Any
 
 import gradio as gr
 import texts
-from actions import Studio, Visit
+from actions import Studio
 from common import LIVE, PRIVATE, WORK, Parts, friendly, go_or_stop, needed, pair_shown, picture_shown, style_list
+from visits import Visit
 
 
 def compare_tab(studio: Studio, visit: gr.State, adapt: Parts, tab: gr.Tab) -> Parts:

@@ -8,8 +8,9 @@ from typing import Any
 import fragments
 import gradio as gr
 import texts
-from actions import QUICK_STEPS, Studio, Visit
+from actions import QUICK_STEPS, Studio
 from common import LIVE, WORK, Parts, friendly, needed, picture_shown, style_list
+from visits import Visit
 
 
 def mix_tab(studio: Studio, visit: gr.State, adapt: Parts, tab: gr.Tab) -> Parts:

@@ -9,8 +9,9 @@ from typing import Any
 import fragments
 import gradio as gr
 import texts
-from actions import Studio, Visit
+from actions import Studio
 from common import Parts, friendly, needed, style_list
+from visits import Visit
 
 
 def styles_tab(studio: Studio, visit: gr.State, adapt: Parts) -> Parts:

@@ -3,8 +3,10 @@
 import pytest
 import tiny
 import torch
+import torch.nn.functional as F
 
 from metastyle_hub.loss import (
+    SCALES,
     LossWeights,
     PerceptualLoss,
     content_loss,
@@ -151,6 +153,31 @@ def test_the_total_is_the_weighted_sum_of_its_terms():
     torch.testing.assert_close(total, 2 * content + 30 * style + 7 * total_variation(x) + 5 * tone)
 
 
+def test_style_is_compared_at_full_size_at_half_and_at_a_quarter():
+    x, s = tiny.photos(2, 64, dtype=torch.float64), tiny.photos(1, 48, seed=9, dtype=torch.float64)
+    fine, coarse = (perceptual(LossWeights(coarse_share=share)) for share in (0, 0.25))
+    parts = []
+    for k in (1, 2, 4):
+        small, style = F.avg_pool2d(x, k), F.avg_pool2d(s, k)
+        parts.append(fine(small, fine.targets(small, fine.style_grams(style)))[2])
+    made = coarse(x, coarse.targets(x, coarse.style_grams(s)))[2]
+    torch.testing.assert_close(made, parts[0] + 0.25 * (parts[1] + parts[2]))
+    # Gram matrices of more scales than are compared do no harm
+    torch.testing.assert_close(fine(x, fine.targets(x, fine.style_grams(s, SCALES)))[2], parts[0])
+
+
+@pytest.mark.parametrize("size", [(16, 16), (17, 33), (13, 130)])
+def test_pictures_too_small_to_be_halved_evenly_have_a_loss(size):
+    loss = perceptual(dtype=torch.float32)
+    c, x = (torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(i)) for i in range(2))
+    assert all(bool(term.isfinite().all()) for term in loss(x, loss.targets(c, loss.style_grams(c))))
+
+
+def test_content_alone_is_the_content_of_the_whole_loss():
+    loss, c, x = perceptual(), tiny.photos(2, dtype=torch.float64), tiny.photos(2, seed=9, dtype=torch.float64)
+    torch.testing.assert_close(loss.content(x, c), loss(x, loss.targets(c, loss.style_grams(c)))[1])
+
+
 def test_any_palette_costs_no_tone_but_a_blob_does():
     photo = tiny.photos(1, 128, dtype=torch.float64)
     swap = torch.tensor([[0.2, 0.7, 0.0], [0.0, 0.1, 0.8], [0.9, 0.0, 0.1]], dtype=photo.dtype)
@@ -182,8 +209,8 @@ def test_its_gradient_is_that_of_finite_differences():
     for _ in range(5):
         v = torch.randn(x.shape, generator=generator, dtype=x.dtype)
         with torch.no_grad():
-            up, down = (float(loss(x + e * v, targets)[0].sum()) for e in (1e-6, -1e-6))
-        assert float((gradient * v).sum()) == pytest.approx((up - down) / 2e-6, rel=1e-5)
+            up, down = (float(loss(x + e * v, targets)[0].sum()) for e in (1e-7, -1e-7))  # longer ones cross kinks
+        assert float((gradient * v).sum()) == pytest.approx((up - down) / 2e-7, rel=1e-5)
 
 
 @pytest.mark.parametrize("dark", ["content", "style", "picture", "all"])
@@ -208,7 +235,7 @@ def test_targets_carry_no_graph():
     assert not targets.content.requires_grad and not any(g.requires_grad for g in targets.grams)
 
 
-@pytest.mark.parametrize("name", ["content_weight", "style_weight", "tv_weight", "tone_weight"])
+@pytest.mark.parametrize("name", ["content_weight", "style_weight", "tv_weight", "tone_weight", "coarse_share"])
 @pytest.mark.parametrize("value", [-1, float("nan"), float("inf")])
 def test_weights_that_make_no_sense_are_refused(name, value):
     with pytest.raises(ValueError, match=rf"{name} must be a number >= 0, got"):
@@ -217,5 +244,5 @@ def test_weights_that_make_no_sense_are_refused(name, value):
 
 def test_a_loss_of_nothing_is_refused():
     with pytest.raises(ValueError, match="The weights of the loss are all 0"):
-        LossWeights(0, 0, 0, 0)
+        LossWeights(0, 0, 0, 0, coarse_share=1)
     LossWeights(0, 0, 1, 0)

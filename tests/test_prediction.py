@@ -16,7 +16,7 @@ from metastyle_hub import MetaStyle
 from metastyle_hub.artifact_config import CONFIG_FILE, WEIGHTS_FILE, ArtifactError
 from metastyle_hub.features import SPECS, FeatureNetwork, load_features
 from metastyle_hub.learning import predicted_start
-from metastyle_hub.loss import PerceptualLoss
+from metastyle_hub.loss import SCALES, PerceptualLoss
 from metastyle_hub.parameters import Parameters, is_norm_parameter, norm_parameters
 from metastyle_hub.prediction import StylePredictor, gram_channels
 
@@ -39,7 +39,7 @@ def guessing(base: MetaStyle) -> MetaStyle:
 
 
 def grams(*pictures: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    return PerceptualLoss(load_features()).style_grams(torch.cat(pictures))
+    return PerceptualLoss(load_features()).style_grams(torch.cat(pictures), SCALES)
 
 
 def painted(seed: int = 0) -> torch.Tensor:
@@ -49,7 +49,7 @@ def painted(seed: int = 0) -> torch.Tensor:
 @pytest.mark.parametrize("name", ["compact", "vgg16", "vgg19", "vgg19_oxford"])
 def test_gram_channels_are_those_of_the_features(name: str) -> None:
     features = FeatureNetwork(SPECS[name], name)  # of random weights
-    shapes = [gram.shape for gram in PerceptualLoss(features).style_grams(tiny.photos(1, 32))]
+    shapes = [gram.shape for gram in PerceptualLoss(features).style_grams(tiny.photos(1, 32), scales=1)]
     assert shapes == [(1, n, n) for n in gram_channels(SPECS[name])]
 
 
@@ -193,8 +193,8 @@ def edited(base: MetaStyle, folder: Path, change: dict[str, torch.Tensor | None]
     [
         ({"predictor.mean": None}, "lacks 1 tensors, mean among them"),
         ({"predictor.more": torch.zeros(1)}, "has 1 tensors too many, more among them"),
-        ({"predictor.mean": torch.zeros(7)}, "has shape (7,), expected (291,)"),
-        ({"predictor.mean": torch.full((291,), float("nan"))}, "no finite numbers"),
+        ({"predictor.mean": torch.zeros(7)}, "has shape (7,), expected (585,)"),
+        ({"predictor.mean": torch.full((585,), float("nan"))}, "no finite numbers"),
     ],
 )
 def test_a_damaged_predictor_is_refused(

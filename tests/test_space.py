@@ -31,6 +31,7 @@ import app
 import fragments
 import photos
 import texts
+import visits
 from gradio_client import Client, handle_file
 from hub_house import use_endpoint
 from hub_server import LocalHub
@@ -113,7 +114,7 @@ def client(url):
 
 def learn(studio, steps=3, parameters="norm", picture=STYLE, visit=None):
     """A visit in which a style was learned."""
-    visit = visit or actions.Visit()
+    visit = visit or visits.Visit()
     style = photos.Photo(picture, picture.stem)
     run = studio.start(photos.Photo(PHOTO, "cat"), style, steps, visit)
     for _ in studio.adapt(run, style, parameters, visit):
@@ -162,7 +163,7 @@ def test_visitors_at_the_same_time_get_their_own_styles(studio):
 
 
 def test_a_stopped_run_is_kept_as_it_was(studio):
-    visit, style = actions.Visit(), photos.Photo(STYLE, "glass")
+    visit, style = visits.Visit(), photos.Photo(STYLE, "glass")
     run = studio.start(photos.Photo(PHOTO, "cat"), style, 50, visit)
     for moment in studio.adapt(run, style, "all", visit):
         run.stopped = moment.index == 3
@@ -180,16 +181,16 @@ def test_names_stay_apart_and_the_oldest_style_makes_room(studio):
         studio.rename("fresh", "<blue>", visit)
     with pytest.raises(MetaStyleError, match="Choose"):
         studio.rename("of somebody else", "mine", visit)
-    for i in range(actions.MAX_STYLES):
+    for i in range(visits.MAX_STYLES):
         visit.keep(f"style {i}", visit.run.kept[3])
-    assert len(visit.styles) == actions.MAX_STYLES and "stained_glass" not in visit.styles
+    assert len(visit.styles) == visits.MAX_STYLES and "stained_glass" not in visit.styles
 
 
 def test_a_packed_style_comes_back_bit_for_bit(studio):
     visit = learn(studio, 3, "all")
     path = studio.pack(visit.styles["stained_glass"], "stained_glass")
     assert {Path(n).name for n in zipfile.ZipFile(path).namelist()} >= {"config.json", "model.safetensors"}
-    other = actions.Visit()
+    other = visits.Visit()
     name = studio.upload(path, other)
     assert tiny.same(other.styles[name].parameters, visit.styles["stained_glass"].parameters)
 
@@ -205,7 +206,7 @@ def test_a_bad_zip_is_refused_in_a_sentence_without_a_path(studio, tmp_path, kin
                 file.writestr("../../config.json", "0" * 50_000_000 if kind == "huge" else "{}")
                 file.writestr("x/model.safetensors", b"")
     with pytest.raises(MetaStyleError) as caught:
-        studio.upload(path, actions.Visit())
+        studio.upload(path, visits.Visit())
     assert (
         "evil.zip" in str(caught.value) and "/tmp" not in str(caught.value) and str(tmp_path) not in str(caught.value)
     )
@@ -214,12 +215,12 @@ def test_a_bad_zip_is_refused_in_a_sentence_without_a_path(studio, tmp_path, kin
 @pytest.mark.parametrize("name", ["/etc", "../secret", "metastyle_hub/pretrained", "metastyle_hub/pictures", "no one"])
 def test_no_folder_of_the_server_is_read_for_a_visitor(studio, monkeypatch, name):
     monkeypatch.chdir(ROOT)
-    with pytest.raises(actions.VisitError, match="no style"):
-        studio.style(name, actions.Visit())
+    with pytest.raises(visits.VisitError, match="no style"):
+        studio.style(name, visits.Visit())
 
 
 def test_pixel_optimisation_streams_and_stays_to_be_compared(studio):
-    visit = actions.Visit()
+    visit = visits.Visit()
     photo, style = photos.Photo(PHOTO, "cat"), photos.Photo(STYLE, "glass")
     *_, last = studio.classic(photo, style, 4, visit)
     assert last[0] == 4
@@ -261,7 +262,7 @@ def test_a_style_is_shared_found_and_fetched(studio, hub):
     assert "preview.jpg" in hub.repos["me/shown"].files()
     cards = studio.on_the_hub("")
     assert repo in cards and "me/shown" in cards
-    other = actions.Visit()
+    other = visits.Visit()
     assert tiny.same(studio.style(repo, other).parameters, visit.styles["stained_glass"].parameters)
     assert list(other.styles) == [repo]
 
@@ -304,7 +305,7 @@ def test_styles_are_mixed(client):
     grid = client.predict(
         photo=pair["photo"], a="stained glass", b="night swirls", c="night swirls", d="stained glass", api_name="/grid"
     )
-    assert Image.open(grid).width > 4 * actions.SMALL
+    assert Image.open(grid).width > 4 * visits.SMALL
     assert "Kept" in client.predict(first="stained glass", second="night swirls", share=0.5, api_name="/keep_mix")
 
 
