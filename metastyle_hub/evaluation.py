@@ -59,16 +59,20 @@ class Method:
     gatys: GatysConfig = field(default_factory=GatysConfig)
 
 
-def load_judge(file: Path | None = None, device: torch.device | str = "cpu") -> PerceptualLoss:
+def load_judge(
+    file: Path | None = None, device: torch.device | str = "cpu", coarse_share: float = 0.0
+) -> PerceptualLoss:
     """The measure of docs/quality.md, whatever the loss of training becomes: content + 10 style of VGG-19.
 
     Args:
         file: the Oxford weights up to relu3_4 as safetensors; None for torchvision's, downloaded on first use. Both
             look at the same taps, but torchvision trained its weights anew: figures of the two do not compare.
+        coarse_share: more than 0 for another measure, which sees large shapes as well; see `LossWeights`.
     """
     features = load_features("vgg19_oxford" if file else "vgg19", file=file, device=device)
     features.spec = replace(features.spec, style_taps=SPECS["vgg19_oxford"].style_taps)
-    return PerceptualLoss(features, LossWeights(content_weight=1, style_weight=10, tone_weight=0, coarse_share=0))
+    weights = LossWeights(content_weight=1, style_weight=10, tone_weight=0, coarse_share=coarse_share)
+    return PerceptualLoss(features, weights)
 
 
 def judged_crops(folder: str | os.PathLike[str], pixels: int) -> Tensor:

@@ -109,6 +109,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--photos", required=True, help="folder of contents to judge on")
     parser.add_argument("--artworks", required=True, help="folder of styles")
     parser.add_argument("--judge", type=Path, help="VGG-19 weights (Oxford, up to relu3_4) as safetensors")
+    parser.add_argument(
+        "--large-shapes", action="store_true", help="the judge compares style at half and quarter size as well"
+    )
     parser.add_argument("--base", help="folder of the base (default: the one in the package)")
     parser.add_argument("--features-file", type=Path, help="weights of the feature network adaptation learns with")
     parser.add_argument("--contents", help="what adaptation learns on (default: the built-in pictures)")
@@ -140,7 +143,8 @@ def evaluate(args: argparse.Namespace, config: AdaptationConfig, table: dict[str
     args.out.mkdir(parents=True, exist_ok=True)
     device = resolve_device(args.device)
     contents, styles = (judged_crops(folder, args.pixels).to(device) for folder in (args.photos, args.artworks))
-    judge, base = load_judge(args.judge, device), MetaStyle.from_pretrained(args.base, device=device)
+    judge = load_judge(args.judge, device, coarse_share=1.0 if args.large_shapes else 0.0)
+    base = MetaStyle.from_pretrained(args.base, device=device)
     dtype = training_dtype(device) if config.precision == "auto" else getattr(torch, config.precision)
     features = load_features(config.features, file=args.features_file, device=device, dtype=dtype)
     pairs = spread_pairs(len(styles), len(contents), *args.count)
@@ -171,7 +175,8 @@ def evaluate(args: argparse.Namespace, config: AdaptationConfig, table: dict[str
     found = bars(rows, step0, speed)
     write_json(args.out / "summary.json", [asdict(s) for s in summaries])
     write_json(args.out / "bars.json", [asdict(b) for b in found])
-    table_text = f"Judge: {JUDGES[judge.features.name]}.\n\n{as_markdown(summaries)}"
+    eyes = JUDGES[judge.features.name] + (", style summed over three sizes" if args.large_shapes else "")
+    table_text = f"Judge: {eyes}.\n\n{as_markdown(summaries)}"
     (args.out / "table.md").write_text(table_text)
     (args.out / "bars.md").write_text(bars_as_markdown(found))
     measured = list(dict.fromkeys(s.method for s in summaries))
