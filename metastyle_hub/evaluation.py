@@ -37,7 +37,7 @@ from metastyle_hub.features import SPECS, load_features
 from metastyle_hub.gatys import GatysConfig, optimize_pixels
 from metastyle_hub.images import load_image, save_image, to_pil
 from metastyle_hub.learning import predicted_start
-from metastyle_hub.loss import LossWeights, PerceptualLoss
+from metastyle_hub.loss import SCALES, LossWeights, PerceptualLoss
 from metastyle_hub.measurements import Ledger, Measurement, digest, key_of, loss_key, pool_key
 from metastyle_hub.network import ImageTransformationNetwork, NetworkConfig, transform
 from metastyle_hub.parameters import Parameters
@@ -71,7 +71,7 @@ def load_judge(
     """
     features = load_features("vgg19_oxford" if file else "vgg19", file=file, device=device)
     features.spec = replace(features.spec, style_taps=SPECS["vgg19_oxford"].style_taps)
-    weights = LossWeights(content_weight=1, style_weight=10, tone_weight=0, coarse_share=coarse_share)
+    weights = LossWeights(1, 10, tone_weight=0, coarse_share=coarse_share, style_scales=SCALES)
     return PerceptualLoss(features, weights)
 
 

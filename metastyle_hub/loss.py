@@ -3,7 +3,7 @@
     content(c, x) = |phi(c) - phi(x)|^2 / |phi(c)|^2                                    at the content tap
     G(f)          = psi(f) psi(f)^T / (C H W),  psi reshapes (C, H, W) to (C, H W)
     fine(s, x)    = mean_i |G(phi_i(s)) - G(phi_i(x))|_F^2 / |G(phi_i(s))|_F^2           at the style taps
-    style(s, x)   = fine(s, x) + coarse_share * (fine(s/2, x/2) + fine(s/4, x/4))        halved, quartered pictures
+    style(s, x)   = fine(s, x) + coarse_share * (fine(s/2, x/2) + ...)                   halved pictures, and so on
     tone(c, x)    = 1 - R^2 of the best quadratic map from c's tones to x's, both averaged over 16 x 16 pixels
     loss(c, s, x) = content_weight * content + style_weight * style + tone_weight * tone + tv_weight * tv
 
@@ -48,7 +48,7 @@ __all__ = [
     "total_variation",
 ]
 
-SCALES = 3  # sizes at which style is compared: the picture, its half, its quarter
+SCALES = 3  # most sizes at which style is compared: the picture, its half, its quarter
 _TONE_PIXELS = 16
 _CHUNK = 1024  # rows of a bfloat16 product
 _EPS = 1e-8  # keeps the quotients finite for black pictures, whose features may all be zero
@@ -193,9 +193,12 @@ class LossWeights(Settings):
     content_weight: float = setting(1.0, "weight of the content loss; source: docs/decisions.md", low=0)
     style_weight: float = setting(10.0, "weight of the style loss; source: docs/decisions.md", low=0)
     tv_weight: float = setting(0.0, "weight of total variation; source: docs/decisions.md", low=0)
-    tone_weight: float = setting(2.0, "weight of the tone loss, against blobs; source: docs/decisions.md", low=0)
+    tone_weight: float = setting(4.0, "weight of the tone loss, against blobs; source: docs/decisions.md", low=0)
     coarse_share: float = setting(
-        0.5, "weight of style at half size and at a quarter, for large shapes, relative to that at full size", low=0
+        0.5, "weight of style at smaller sizes, for large shapes, relative to that at full size", low=0
+    )
+    style_scales: int = setting(
+        2, "sizes at which style is compared: 1, the picture; 2, and its half; 3, and its quarter", low=1, high=SCALES
     )
 
     def __post_init__(self) -> None:
@@ -228,7 +231,7 @@ class PerceptualLoss:
     @property
     def scales(self) -> int:
         """At how many sizes style is compared, each half the one before."""
-        return SCALES if self.weights.coarse_share else 1
+        return self.weights.style_scales if self.weights.coarse_share else 1
 
     @torch.no_grad()
     def style_grams(self, styles: Tensor, scales: int | None = None) -> tuple[Tensor, ...]:

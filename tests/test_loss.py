@@ -155,7 +155,7 @@ def test_the_total_is_the_weighted_sum_of_its_terms():
 
 def test_style_is_compared_at_full_size_at_half_and_at_a_quarter():
     x, s = tiny.photos(2, 64, dtype=torch.float64), tiny.photos(1, 48, seed=9, dtype=torch.float64)
-    fine, coarse = (perceptual(LossWeights(coarse_share=share)) for share in (0, 0.25))
+    fine, coarse = (perceptual(LossWeights(coarse_share=share, style_scales=3)) for share in (0, 0.25))
     parts = []
     for k in (1, 2, 4):
         small, style = F.avg_pool2d(x, k), F.avg_pool2d(s, k)
@@ -240,6 +240,14 @@ def test_targets_carry_no_graph():
 def test_weights_that_make_no_sense_are_refused(name, value):
     with pytest.raises(ValueError, match=rf"{name} must be a number >= 0, got"):
         LossWeights(**{name: value})
+
+
+def test_fewer_sizes_are_the_first_of_them():
+    x, s = tiny.photos(1, 64, dtype=torch.float64), tiny.photos(1, 48, seed=9, dtype=torch.float64)
+    one, two, three = (perceptual(LossWeights(coarse_share=1, style_scales=n)) for n in (1, 2, 3))
+    terms = [float(loss(x, loss.targets(x, loss.style_grams(s)))[2]) for loss in (one, two, three)]
+    assert 0 < terms[0] < terms[1] < terms[2]
+    assert [len(loss.style_grams(s)) for loss in (one, two, three)] == [2, 4, 6]
 
 
 def test_a_loss_of_nothing_is_refused():

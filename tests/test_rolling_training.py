@@ -15,6 +15,7 @@ from metastyle_hub.adaptation import AdaptationConfig
 from metastyle_hub.bilevel import MetaTrainingConfig
 from metastyle_hub.data import TensorPool
 from metastyle_hub.errors import SettingError
+from metastyle_hub.loss import SCALES
 from metastyle_hub.network import transform
 from metastyle_hub.parameters import is_norm_parameter, moving_parameters
 from metastyle_hub.rolling_training import RollingConfig, RollingTrainer
@@ -104,7 +105,7 @@ def test_the_predictor_learns_where_a_style_begins() -> None:
     run = trainer(config)
     list(run.run())
     style, unseen = run.styles[0][None], tiny.photos(3, 32, seed=50)
-    grams = run.loss.style_grams(style)
+    grams = run.loss.style_grams(style, SCALES)
     start = run.predictor.start(run.theta, grams)
     targets = run.loss.targets(unseen, grams)
     with torch.no_grad():
@@ -128,7 +129,7 @@ def test_guesses_are_held_within_reach() -> None:
         run = trainer(config)
         list(run.run())
         with torch.no_grad():
-            guess = run.predictor(run.loss.style_grams(run.styles[0][None]))
+            guess = run.predictor(run.loss.style_grams(run.styles[0][None], SCALES))
         sizes.append(float(torch.cat(list(guess.values()), 1).square().mean()))
     assert sizes[1] < 0.2 * sizes[0]
 
