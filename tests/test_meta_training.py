@@ -56,7 +56,7 @@ def theta_and_log_rates() -> tuple[Parameters, Parameters]:
     theta = tiny.parameters(3, NARROW, DOUBLE)
     generator = torch.Generator().manual_seed(4)
     rates = {
-        name: math.log(0.03) + 0.3 * torch.randn((), generator=generator, dtype=DOUBLE)
+        name: math.log(0.05) + 0.3 * torch.randn((), generator=generator, dtype=DOUBLE)
         for name in norm_parameters(theta)
     }
     return theta, rates
@@ -129,7 +129,7 @@ def test_a_first_order_gradient_is_another_one_and_not_the_derivative(steps):
     approximate, _ = gradient(config(steps, second_order=False))
     difference = math.sqrt(sum(float((exact[n] - approximate[n]).square().sum()) for n in theta))
     length = math.sqrt(sum(float(exact[n].square().sum()) for n in theta))
-    assert difference > 1e-3 * length  # finite differences are met a hundred times as closely
+    assert difference > 0.01 * length
     # along the difference itself the two disagree, and finite differences side with the second order
     direction = {n: (exact[n] - approximate[n]) / difference for n in theta}
     truth = slope(config(steps), direction, {})
