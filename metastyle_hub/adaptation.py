@@ -1,9 +1,10 @@
 """Adaptation: the inner problem at deployment. From the base, a stream of steps towards one style.
 
-    w_0 = theta,   w_t = Adam step on E_c [ log loss(c, s, M(c; w_{t-1})) ],   the first of them from a prediction
+    w_0 = theta,   w_t = Adam step on E_c [ log loss(c, s, M(c; w_{t-1})) ] + spikes(w_{t-1}),   w_1 from a prediction
 
 A base may come with a predictor (`prediction.py`), which guesses scales and shifts from the style; then the first step
-is taken from that guess instead of from theta. Without one, it is the paper's adaptation.
+is taken from that guess instead of from theta. Without one, and with a `spike_weight` of 0, it is the paper's
+adaptation: the penalty on spikes (`network.spike_penalty`) is what keeps blobs out of flat places.
 
 Pure: parameters in, parameters out; neither the network nor theta is changed, and stopping at any step leaves a
 usable style.
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from metastyle_hub.data import CropConfig, ImagePool, check_scales, random_crops
 from metastyle_hub.errors import MetaStyleError
 from metastyle_hub.loss import LossWeights, PerceptualLoss
-from metastyle_hub.network import transform
+from metastyle_hub.network import spike_penalty, transform_traced
 from metastyle_hub.noise import random_corner
 from metastyle_hub.parameters import MOVES, Parameters, is_norm_parameter, moving_parameters
 from metastyle_hub.settings import Settings, setting
@@ -57,6 +58,8 @@ class AdaptationConfig(Settings):
     batch: int = setting(4, "content crops per step; source: docs/decisions.md", low=1, high=16)
     min_scale: float = setting(0.3, "least share of a photo's short side that a crop spans", low=0.01, high=1)
     max_scale: float = setting(0.7, "largest; size / max_scale is the size of use that it is for", low=0.01, high=1)
+    spike_weight: float = setting(5.0, "of spots where layers are far out, which become blobs", low=0)
+    spike_limit: float = setting(2.0, "standard deviations up to which a layer's channels are free, on average", low=0)
     features: str = setting("compact", "feature network of the loss", choices=("compact", "vgg16", "vgg19"))
     precision: str = setting(
         "auto", "arithmetic; auto is bfloat16 where the hardware has it", choices=("auto", "float32", "bfloat16")
@@ -131,10 +134,12 @@ def adapt_parameters(
         rng = np.random.default_rng((config.seed, index))
         with torch.inference_mode(False), torch.set_grad_enabled(differentiable):
             batch = random_crops(contents, config.batch, crops, rng).to(device)
-            images = transform(network, weights, batch, loss.features.dtype, random_corner(rng))
-            terms = loss(images, loss.targets(batch, grams))
+            made = transform_traced(network, weights, batch, loss.features.dtype, random_corner(rng))
+            terms = loss(made.images, loss.targets(batch, grams))
             # the logarithm, as in meta-training: steps do not shrink as the loss falls
             objective = terms[0].log().mean()
+            if config.spike_weight:
+                objective = objective + config.spike_weight * spike_penalty(made.streams, config.spike_limit)
             snapshot = {name: p.detach().clone() if name in moving else p.detach() for name, p in weights.items()}
         total, content, style_term = (float(t.detach().mean()) for t in terms)
         if not math.isfinite(total):

@@ -8,7 +8,7 @@ The inner loop moves the instance-norm scales and shifts; the outer loop moves e
 through the inner steps (second order). Ours beside the paper's: logarithms of the losses, so that every style
 counts by its relative improvement (without them a few styles rule, and inner steps diverge on dark ones); delta is
 learned, one per parameter tensor; three terms keep theta free of style, the output out of the sigmoid's flat ends,
-and the trunk free of spikes.
+and the layers free of spikes.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from metastyle_hub.adaptation import AdaptationConfig
 from metastyle_hub.loss import LossWeights, PerceptualLoss
 from metastyle_hub.network import NetworkConfig, Traced, spike_penalty, transform_traced
 from metastyle_hub.padding import binomial_filter
@@ -27,6 +28,8 @@ from metastyle_hub.parameters import Parameters, norm_parameters
 from metastyle_hub.settings import Settings, setting
 
 __all__ = ["MetaBatch", "MetaLosses", "MetaTrainingConfig", "Restraint", "inner_loop", "meta_loss", "restraint"]
+
+_USE = AdaptationConfig()  # what the base is trained for
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,10 @@ class MetaTrainingConfig(Settings):
     identity_detail_weight: float = setting(15.0, "of mean |D M(c) - D c|, D what a 1 2 1 filter takes away", low=0)
     logit_weight: float = setting(1.0, "of mean relu(|z| - limit)^2: saturated pixels become blobs", low=0)
     logit_limit: float = setting(3.5, "logits up to here are free; sigmoid(3.5) = 0.97", low=0)
-    spike_weight: float = setting(5.0, "of spots where the trunk is far out, which become blobs", low=0)
-    spike_limit: float = setting(4.0, "standard deviations up to which the trunk is free", low=0)
+    spike_weight: float = setting(_USE.spike_weight, "of spots where layers are far out, which become blobs", low=0)
+    spike_limit: float = setting(
+        _USE.spike_limit, "standard deviations up to which a layer's channels are free, on average", low=0
+    )
     ema: float = setting(
         0.999, "decay of the running average of theta, which is what is exported", low=0, high=0.999999
     )
@@ -97,7 +102,7 @@ class MetaLosses:
     before: Tensor  # the same as `valid`, on the training contents at theta
     identity: Tensor  # |M(c; theta) - c|
     logits: Tensor  # the penalty on large logits
-    spikes: Tensor  # the penalty on spots where the trunk is far out
+    spikes: Tensor  # the penalty on spots where layers are far out
 
 
 def inner_loop(

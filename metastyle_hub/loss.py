@@ -193,7 +193,7 @@ class LossWeights(Settings):
     content_weight: float = setting(1.0, "weight of the content loss; source: docs/decisions.md", low=0)
     style_weight: float = setting(10.0, "weight of the style loss; source: docs/decisions.md", low=0)
     tv_weight: float = setting(0.0, "weight of total variation; source: docs/decisions.md", low=0)
-    tone_weight: float = setting(4.0, "weight of the tone loss, against blobs; source: docs/decisions.md", low=0)
+    tone_weight: float = setting(2.0, "weight of the tone loss, against blobs; source: docs/decisions.md", low=0)
     coarse_share: float = setting(
         0.5, "weight of style at smaller sizes, for large shapes, relative to that at full size", low=0
     )

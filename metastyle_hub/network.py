@@ -106,8 +106,11 @@ class ConvNorm(nn.Module):
         self.norm = InstanceNorm(outputs)
         self.relu = relu
 
-    def forward(self, x: Tensor, carried: Tensor | None = None) -> Tensor:
-        x = self.norm(self.conv(x), carried)
+    def forward(self, x: Tensor, carried: Tensor | None = None, streams: list[Tensor] | None = None) -> Tensor:
+        x = self.conv(x)
+        if streams is not None:
+            streams.append(x)
+        x = self.norm(x, carried)
         return F.relu(x) if self.relu else x
 
 
@@ -156,7 +159,7 @@ class ImageTransformationNetwork(nn.Module):
         """The logits.
 
         Args:
-            streams: takes up what every residual block returns, for `spike_penalty`.
+            streams: takes up what every residual block and the decoder's convolutions return, for `spike_penalty`.
             corner: where in the field of noise the picture lies, in units of 4 pixels.
         """
         n = self.config.width
@@ -166,8 +169,8 @@ class ImageTransformationNetwork(nn.Module):
             x = block(x)
             if streams is not None:
                 streams.append(x)
-        x = self.up[0](self.upsample(x), self.carried_noise(images, 2 * n, 2, corner))  # (B, 64, H/2, W/2)
-        x = self.up[1](self.upsample(x), self.carried_photo(images))  # (B, 32, H, W)
+        x = self.up[0](self.upsample(x), self.carried_noise(images, 2 * n, 2, corner), streams)  # (B, 64, H/2, W/2)
+        x = self.up[1](self.upsample(x), self.carried_photo(images), streams)  # (B, 32, H, W)
         return self.out(x)  # (B, 3, H, W), logits
 
     def upsample(self, x: Tensor) -> Tensor:
@@ -251,7 +254,7 @@ class Traced:
 
     images: Tensor  # (B, 3, H, W) in [0, 1]
     logits: Tensor  # (B, 3, H, W)
-    streams: tuple[Tensor, ...]  # (B, 128, H/4, W/4) behind every residual block
+    streams: tuple[Tensor, ...]  # behind every residual block, (B, 128, H/4, W/4), and before the decoder's two norms
 
 
 def transform_traced(
@@ -276,19 +279,23 @@ def _logits(
 
 
 def spike_penalty(streams: Sequence[Tensor], limit: float) -> Tensor:
-    """Mean of relu(|z| - limit)^2, z the streams (B, C, H, W) in standard deviations of their channel.
+    """Mean of relu(r - limit)^2, r the root mean square over the channels of z, the streams (B, C, H, W) in standard
+    deviations of their channel. The mean square of r is 1, whatever the picture.
 
-    Residual blocks like to feed a spike: a spot, somewhere flat and dark, where all channels are far out (16 standard
-    deviations behind the fifth block of a base trained without this). It tilts the statistics of the whole picture,
-    and shows as a blob. Karras et al. 2020 (StyleGAN 2, section 2) found the same in generators.
+    Residual blocks, and convolutions between norms, like to feed a spike: a spot, somewhere flat and dark, where all
+    channels are far out (16 standard deviations behind the fifth block of a base trained without this). It tilts the
+    statistics of the whole picture, and shows as a blob. Karras et al. 2020 (StyleGAN 2, section 2) found the same in
+    generators. One channel far out is no spike: features are rare.
     """
-    excess = [(_standardized(x).abs() - limit).relu().square().mean() for x in streams]
-    return torch.stack(excess).mean() if excess else torch.zeros(())
+    excess = [(_loudness(x) - limit).relu().square().mean() for x in streams]
+    return torch.stack(excess).mean()
 
 
-def _standardized(x: Tensor) -> Tensor:
-    x = at_least_float32(x)
-    return _instance_norm(x, x.new_ones(x.shape[1]), None)
+def _loudness(x: Tensor) -> Tensor:
+    """Root mean squares over the channels, each in its own standard deviations: (B, C, H, W) -> (B, H, W)."""
+    z = _instance_norm(x, x.new_ones(x.shape[1]), None)
+    # where all is 0 the norm has a gradient, 0; the root of a mean of squares has none
+    return torch.linalg.vector_norm(z, dim=1, dtype=torch.promote_types(z.dtype, torch.float32)) / z.shape[1] ** 0.5
 
 
 def to_picture(network: nn.Module, logits: Tensor) -> Tensor:

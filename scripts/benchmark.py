@@ -36,7 +36,7 @@ from metastyle_hub.examples import example
 from metastyle_hub.features import load_features
 from metastyle_hub.loss import PerceptualLoss
 from metastyle_hub.model import MetaStyle
-from metastyle_hub.network import transform
+from metastyle_hub.network import spike_penalty, transform, transform_traced
 from metastyle_hub.parameters import MOVES, moving_parameters
 from metastyle_hub.skeletons import new_skeleton
 from metastyle_hub.stylization import stylize_each, stylize_tensor
@@ -186,8 +186,9 @@ def adapting(base: MetaStyle, scale: Scale) -> dict[str, Figure]:
         return found[name].value
 
     def objective(loss: PerceptualLoss, weights: dict[str, Tensor]) -> Tensor:
-        images = transform(network, weights, batch, loss.features.dtype)
-        return loss(images, loss.targets(batch, grams))[0].log().mean()
+        made = transform_traced(network, weights, batch, loss.features.dtype)
+        spikes = config.spike_weight * spike_penalty(made.streams, config.spike_limit)
+        return loss(made.images, loss.targets(batch, grams))[0].log().mean() + spikes
 
     def gradients(loss: PerceptualLoss, moves: str) -> tuple[Tensor, ...]:
         weights = {name: p.clone() for name, p in base.parameters.items()}
@@ -212,7 +213,9 @@ def adapting(base: MetaStyle, scale: Scale) -> dict[str, Figure]:
         lambda: torch.autograd.grad(loss(pictures, targets)[0].log().mean(), pictures),
     )  # fmt: skip
     for moves in MOVES:
-        both = ms(f"gradient_{moves}_ms", f"all of the above and backward, {moves}", partial(gradients, loss, moves))
+        both = ms(
+            f"gradient_{moves}_ms", f"all of the above, spikes, and backward, {moves}", partial(gradients, loss, moves)
+        )
         variables = [p.clone().requires_grad_() for p in moving_parameters(plain, moves).values()]
         for p in variables:
             p.grad = torch.zeros_like(p)

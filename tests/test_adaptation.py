@@ -16,7 +16,7 @@ from metastyle_hub.errors import MetaStyleError
 from metastyle_hub.features import load_features
 from metastyle_hub.loss import LossWeights, PerceptualLoss
 from metastyle_hub.model import MetaStyle
-from metastyle_hub.network import ImageTransformationNetwork, transform
+from metastyle_hub.network import ImageTransformationNetwork, spike_penalty, transform, transform_traced
 from metastyle_hub.parameters import MOVES, Parameters, is_norm_parameter
 
 NETWORK = ImageTransformationNetwork(tiny.NETWORK)
@@ -47,6 +47,21 @@ def test_it_learns_the_style():
         before, after = (loss(transform(NETWORK, w, unseen), targets) for w in (theta, last))
     assert bool((after[0] < 0.7 * before[0]).all())
     assert bool((after[2] < 0.7 * before[2]).all())
+
+
+def test_no_layer_learns_a_spike():
+    """A spot where all channels are far out is what becomes a blob; it is asked for by nothing but the penalty."""
+    dark = tiny.photos(2, 64, seed=50)
+    dark[..., 20:44, 20:44] *= 0.05
+
+    def spikes(config: AdaptationConfig) -> float:
+        last = adapt(replace(config, spike_limit=1.5, steps=40))[-1].parameters
+        with torch.no_grad():
+            return float(spike_penalty(transform_traced(NETWORK, last, dark).streams, 1.5))
+
+    free, held = spikes(replace(CONFIG, spike_weight=0.0)), spikes(replace(CONFIG, spike_weight=20.0))
+    assert free > 1e-3
+    assert held < 0.5 * free
 
 
 @pytest.mark.parametrize("parameters", MOVES)

@@ -206,26 +206,34 @@ def test_small_and_large_pictures_are_normalised_alike(batch, own, layout, monke
         torch.testing.assert_close(quick, exact, rtol=1e-4, atol=1e-4)
 
 
-def test_a_spike_is_what_is_far_out_in_its_channel():
-    x = torch.randn(2, 3, 16, 16, dtype=torch.float64).clamp(-2, 2)
-    assert float(spike_penalty([x, 100 * x + 7], limit=3.0)) == 0, "whatever the channel's scale"
-    x[0, 1, 5, 7] = 50
-    z = (x - x.mean((2, 3), keepdim=True)) / (x.var((2, 3), correction=0, keepdim=True) + 1e-5).sqrt()
-    assert float(z.max()) > 10
-    by_hand = (z.abs() - 3).relu().square().sum() / x.numel()
-    torch.testing.assert_close(spike_penalty([x], limit=3.0), by_hand)
-    torch.testing.assert_close(spike_penalty([x, x.clamp(max=2)], limit=3.0), by_hand / 2)
+def test_a_spike_is_where_all_channels_are_far_out():
+    x = torch.randn(2, 8, 16, 16, dtype=torch.float64).clamp(-2, 2)
+    assert float(spike_penalty([x, 100 * x + 7], limit=2.5)) == 0, "whatever the channel's scale"
+    one, all_of_them = x.clone(), x.clone()
+    one[0, 1, 5, 7] = 20
+    all_of_them[0, :, 5, 7] = 20 * x[0, :, 5, 7].sign()
+    z = (all_of_them - all_of_them.mean((2, 3), keepdim=True)) / (
+        all_of_them.var((2, 3), correction=0, keepdim=True) + 1e-5
+    ).sqrt()
+    by_hand = (z.square().mean(1).sqrt() - 2.5).relu().square().sum() / (2 * 16 * 16)
+    assert float(by_hand) > 0.1
+    torch.testing.assert_close(spike_penalty([all_of_them], limit=2.5), by_hand)
+    torch.testing.assert_close(spike_penalty([all_of_them, x], limit=2.5), by_hand / 2)
+    assert float(spike_penalty([one], limit=2.5)) < 0.2 * float(by_hand), "a rare feature is no spike"
 
 
-def test_streams_are_those_behind_the_residual_blocks():
+def test_streams_are_those_behind_the_residual_blocks_and_before_the_decoder_s_norms():
     network, photo = ImageTransformationNetwork(NetworkConfig(4, 2, noise_channels=False)), tiny.photos(1)
     parameters = tiny.parameters(config=network.config)
     with torch.no_grad():
         made = transform_traced(network, parameters, photo)
         network.load_state_dict(parameters)
         first = network.trunk[0](network.down(photo))
+        second = network.trunk[1](first)
+        wider = network.up[0].conv(network.upsample(second))
+        widest = network.up[1].conv(network.upsample(network.up[0].norm(wider).relu()))
     assert torch.equal(made.images, transform(network, parameters, photo).detach())
-    torch.testing.assert_close(made.streams, (first, network.trunk[1](first).detach()))
+    torch.testing.assert_close(made.streams, (first, second, wider, widest))
 
 
 def test_convolutions_pad_by_reflection():
