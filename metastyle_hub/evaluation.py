@@ -71,7 +71,7 @@ def load_judge(
     """
     features = load_features("vgg19_oxford" if file else "vgg19", file=file, device=device)
     features.spec = replace(features.spec, style_taps=SPECS["vgg19_oxford"].style_taps)
-    weights = LossWeights(1, 10, tone_weight=0, coarse_share=coarse_share, style_scales=SCALES)
+    weights = LossWeights(1, 10, tone_weight=0, grid_weight=0, coarse_share=coarse_share, style_scales=SCALES)
     return PerceptualLoss(features, weights)
 
 

@@ -42,7 +42,7 @@ from metastyle_hub.noise import random_corner
 from metastyle_hub.prediction import StylePredictor, gram_channels
 from metastyle_hub.skeletons import new_skeleton
 
-MEASURE = LossWeights(content_weight=1, style_weight=10, tone_weight=0, coarse_share=0)  # the judge
+MEASURE = LossWeights(content_weight=1, style_weight=10, tone_weight=0, grid_weight=0, coarse_share=0)  # the judge
 PAIRS = {"relu1_2": "relu1_2", "relu2_2": "relu2_2", "relu3_3": "relu3_4"}  # student's tap -> teacher's
 
 

@@ -11,6 +11,7 @@ from metastyle_hub.loss import (
     PerceptualLoss,
     content_loss,
     gram_matrix,
+    grid_loss,
     style_loss,
     tone_fit,
     tone_loss,
@@ -141,16 +142,19 @@ def test_the_loss_of_a_picture_as_its_own_content_and_style_is_0():
     loss, x = perceptual(), tiny.photos(1, dtype=torch.float64)
     total, content, style = (float(t) for t in loss(x, loss.targets(x, loss.style_grams(x))))
     assert (content, style) == (0, 0)
-    assert 0 <= total < 0.05 * loss.weights.tone_weight  # the ridge of the fit leaves a little tone
+    w = loss.weights
+    grid = w.grid_weight * float(grid_loss(x))
+    assert grid <= total < grid + 0.05 * w.tone_weight  # the ridge of the fit leaves a little tone
 
 
 def test_the_total_is_the_weighted_sum_of_its_terms():
-    weights = LossWeights(content_weight=2, style_weight=30, tv_weight=7, tone_weight=5)
+    weights = LossWeights(content_weight=2, style_weight=30, tv_weight=7, tone_weight=5, grid_weight=3)
     loss, c, x = perceptual(weights), tiny.photos(2, dtype=torch.float64), tiny.photos(2, seed=9, dtype=torch.float64)
     total, content, style = loss(x, loss.targets(c, loss.style_grams(c[:1])))
     assert float(content.min()) > 0 and float(style.max()) > 0
     tone = tone_loss(x, tone_fit(c))
-    torch.testing.assert_close(total, 2 * content + 30 * style + 7 * total_variation(x) + 5 * tone)
+    others = 7 * total_variation(x) + 5 * tone + 3 * grid_loss(x)
+    torch.testing.assert_close(total, 2 * content + 30 * style + others)
 
 
 def test_style_is_compared_at_full_size_at_half_and_at_a_quarter():
@@ -190,6 +194,31 @@ def test_any_palette_costs_no_tone_but_a_blob_does():
     assert plain < 0.05
     assert spoilt > plain + 0.1
     assert stroked == pytest.approx(plain, abs=1e-6)
+
+
+def test_a_lattice_of_four_pixels_is_a_grid_and_nothing_else_is():
+    photo = tiny.photos(1, 128, dtype=torch.float64)
+    rows, columns = torch.meshgrid(torch.arange(128), torch.arange(128), indexing="ij")
+
+    def with_wave(period: float, start: int = 0) -> torch.Tensor:
+        return photo + 0.1 * torch.cos(2 * torch.pi * (rows + columns + start) / period)
+
+    clean = float(grid_loss(photo))
+    assert clean < 0.01
+    assert float(grid_loss(with_wave(4))) > 0.5 and float(grid_loss(with_wave(2))) > 0.5
+    for period in (3.7, 5, 8, 16):  # strokes as dense as you like
+        assert float(grid_loss(with_wave(period))) < 0.01
+    for start in range(1, 4):  # wherever the lattice begins
+        torch.testing.assert_close(grid_loss(with_wave(4, start)), grid_loss(with_wave(4)), rtol=0.05, atol=0)
+
+
+def test_the_grid_is_between_0_and_1_with_a_gradient_for_pictures_of_every_size():
+    for x in (tiny.photos(2, 64), torch.full((2, 3, 17, 22), 0.5), torch.rand(1, 3, 16, 19)):
+        assert bool(((grid_loss(x) >= 0) & (grid_loss(x) <= 1)).all())
+        assert bool(torch.autograd.grad(grid_loss(x.requires_grad_()).sum(), x)[0].isfinite().all())
+    x = torch.rand(2, 3, 10, 9, dtype=torch.float64, requires_grad=True)
+    torch.autograd.gradcheck(grid_loss, x)
+    torch.autograd.gradgradcheck(grid_loss, x)
 
 
 def test_tone_is_between_0_and_1_and_flat_pictures_are_finite():
@@ -235,7 +264,9 @@ def test_targets_carry_no_graph():
     assert not targets.content.requires_grad and not any(g.requires_grad for g in targets.grams)
 
 
-@pytest.mark.parametrize("name", ["content_weight", "style_weight", "tv_weight", "tone_weight", "coarse_share"])
+@pytest.mark.parametrize(
+    "name", ["content_weight", "style_weight", "tv_weight", "tone_weight", "grid_weight", "coarse_share"]
+)
 @pytest.mark.parametrize("value", [-1, float("nan"), float("inf")])
 def test_weights_that_make_no_sense_are_refused(name, value):
     with pytest.raises(ValueError, match=rf"{name} must be a number >= 0, got"):

@@ -211,9 +211,10 @@ def test_step_by_step_every_step_is_a_style(base, style):
     assert tiny.same(steps[-1].style_model.parameters, style.parameters)
     pictures = [s.style_model.stylize(tiny.photos(1)) for s in steps]
     assert not any(torch.equal(a, b) for a, b in itertools.pairwise(pictures))
-    w = QUICK.weights  # the total holds the tone as well, which lies in [0, 1]
+    w = QUICK.weights  # the total holds the tone and the grid as well, which lie in [0, 1]
     parts = [w.content_weight * s.content + w.style_weight * s.style for s in steps]
-    assert all(p * 0.999 <= s.loss <= p * 1.001 + w.tone_weight for p, s in zip(parts, steps, strict=True))
+    more = w.tone_weight + w.grid_weight
+    assert all(p * 0.999 <= s.loss <= p * 1.001 + more for p, s in zip(parts, steps, strict=True))
 
 
 def test_a_style_can_be_adapted_further_and_stays_a_style_of_the_base(base, style, norm_style):
