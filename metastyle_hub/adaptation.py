@@ -25,7 +25,7 @@ from metastyle_hub.errors import MetaStyleError
 from metastyle_hub.loss import LossWeights, PerceptualLoss
 from metastyle_hub.network import spike_penalty, transform_traced
 from metastyle_hub.noise import random_corner
-from metastyle_hub.parameters import MOVES, Parameters, is_norm_parameter, moving_parameters
+from metastyle_hub.parameters import MOVES, Parameters, is_decoder_parameter, is_norm_parameter, moving_parameters
 from metastyle_hub.settings import Settings, setting
 
 __all__ = ["AdaptationConfig", "AdaptationError", "AdaptationStep", "adapt_parameters"]
@@ -50,6 +50,13 @@ class AdaptationConfig(Settings):
     learning_rate: float = setting(1e-3, "of Adam on convolutions; source: docs/decisions.md", low=0, high=1)
     rise_steps: int = setting(30, "first steps, over which the rate on convolutions rises from 0", low=0, high=1000)
     norm_learning_rate: float = setting(3e-2, "of Adam on scales and shifts; source: docs/decisions.md", low=0, high=1)
+    trunk_share: float = setting(
+        0.5,
+        "with parameters decoder: the share of the steps, from the first, in which norms before the decoder move too; "
+        "the others are a quarter shorter; source: docs/decisions.md",
+        low=0,
+        high=1,
+    )
     final_rate: float = setting(0.1, "the last step's share of the rates, which fall along a cosine", low=0, high=1)
     size: int = setting(128, "pixels a side of the content crops, a multiple of 4", low=64, high=1024, multiple=4)
     style_size: int = setting(
@@ -75,6 +82,11 @@ class AdaptationConfig(Settings):
         """The share of the learning rates at a step: half a cosine from 1 to `final_rate`."""
         progress = step / max(1, self.steps - 1)
         return self.final_rate + (1 - self.final_rate) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+    def moves(self, name: str, step: int) -> bool:
+        """Whether a parameter that adaptation moves is moved at this very step."""
+        early = self.parameters != "decoder" or step < self.trunk_share * self.steps
+        return early or is_decoder_parameter(name)
 
     def rise(self, step: int) -> float:
         """The further share of the rate on convolutions, which would run ahead of the norms: up to 1, in a line."""
@@ -163,8 +175,9 @@ def adapt_parameters(
             objective, _ = measure(index, differentiable=True)
         # one caller's inference mode would make a state of Adam that cannot be changed when the next caller has none
         with torch.inference_mode(False):
-            gradients = torch.autograd.grad(objective, list(moving.values()))
-            for p, gradient in zip(moving.values(), gradients, strict=True):
+            live = [p for name, p in moving.items() if config.moves(name, index)]
+            optimizer.zero_grad()  # what has no gradient stays where it is
+            for p, gradient in zip(live, torch.autograd.grad(objective, live), strict=True):
                 p.grad = gradient
             share = config.rate(index)
             optimizer.param_groups[0]["lr"] = share * config.norm_learning_rate

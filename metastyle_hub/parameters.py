@@ -6,7 +6,15 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
-__all__ = ["MOVES", "Parameters", "is_norm_parameter", "moving_parameters", "norm_parameters", "widest"]
+__all__ = [
+    "MOVES",
+    "Parameters",
+    "is_decoder_parameter",
+    "is_norm_parameter",
+    "moving_parameters",
+    "norm_parameters",
+    "widest",
+]
 
 Parameters = dict[str, Tensor]
 """Parameters by name, as in `dict(network.named_parameters())`: the value that is adapted, mixed, saved."""
@@ -18,6 +26,11 @@ MOVES = ("norm", "decoder", "all")
 def is_norm_parameter(name: str) -> bool:
     """Whether a parameter is an instance-norm scale or shift: what the inner loop of meta-learning moves."""
     return name.endswith((".scale", ".shift"))
+
+
+def is_decoder_parameter(name: str) -> bool:
+    """Whether a parameter lies behind the trunk: in the two upsampling layers or the last convolution."""
+    return name.startswith(("up.", "out."))
 
 
 def norm_parameters(parameters: Mapping[str, Tensor]) -> Parameters:
@@ -34,8 +47,8 @@ def moving_parameters(parameters: Mapping[str, Tensor], moves: str) -> Parameter
     """
     if moves == "all":
         return dict(parameters)
-    decoder = ("up.", "out.") if moves == "decoder" else ()
-    return {name: p for name, p in parameters.items() if is_norm_parameter(name) or name.startswith(decoder)}
+    decoder = moves == "decoder"
+    return {n: p for n, p in parameters.items() if is_norm_parameter(n) or (decoder and is_decoder_parameter(n))}
 
 
 def widest(moves: Iterable[str]) -> str:

@@ -17,7 +17,7 @@ from metastyle_hub.features import load_features
 from metastyle_hub.loss import LossWeights, PerceptualLoss
 from metastyle_hub.model import MetaStyle
 from metastyle_hub.network import ImageTransformationNetwork, spike_penalty, transform, transform_traced
-from metastyle_hub.parameters import MOVES, Parameters, is_norm_parameter
+from metastyle_hub.parameters import MOVES, Parameters, is_decoder_parameter, is_norm_parameter
 
 NETWORK = ImageTransformationNetwork(tiny.NETWORK)
 CONFIG = AdaptationConfig(
@@ -103,6 +103,15 @@ def test_decoder_moves_norms_everywhere_and_convolutions_behind_the_trunk():
     moved = {name for name, p in last.items() if not torch.equal(p, theta[name])}
     convolutions = {f"{layer}.{part}" for layer in ("up.0.conv", "up.1.conv", "out") for part in ("weight", "bias")}
     assert moved == convolutions | {name for name in theta if is_norm_parameter(name)}
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 1])
+def test_the_last_steps_are_the_decoder_s_alone(share):
+    states = [step.parameters for step in adapt(replace(CONFIG, steps=4, parameters="decoder", trunk_share=share))]
+    for index, (before, after) in enumerate(itertools.pairwise(states)):
+        moved = {name for name in before if not torch.equal(before[name], after[name])}
+        early = {name for name in before if is_norm_parameter(name)} if index < 4 * share else set()
+        assert moved == early | {name for name in before if is_decoder_parameter(name)}
 
 
 def test_the_rate_on_convolutions_rises():
@@ -206,7 +215,7 @@ def test_a_final_rate_of_0_makes_the_last_step_stand_still():
 
 
 def test_the_losses_reported_are_those_of_the_step_s_own_parameters():
-    step = adapt(replace(CONFIG, steps=2, weights=LossWeights(2, 5, tone_weight=0)))[-1]
+    step = adapt(replace(CONFIG, steps=2, weights=LossWeights(2, 5, tone_weight=0, grid_weight=0)))[-1]
     assert step.loss == pytest.approx(2 * step.content + 5 * step.style, rel=1e-5)
 
 
