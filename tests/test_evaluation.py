@@ -35,7 +35,7 @@ METHODS = (
 
 @pytest.fixture
 def evaluation(tmp_path: Path) -> Evaluation:
-    loss = PerceptualLoss(tiny.features(), LossWeights(tone_weight=0))
+    loss = PerceptualLoss(tiny.features(), LossWeights(tone_weight=0, grid_weight=0))
     styles = torch.cat([tiny.tensor(tiny.painting(64, 64, i)) for i in range(2)])
     return Evaluation(
         judge=loss,
