@@ -53,7 +53,7 @@ class AdaptationConfig(Settings):
     trunk_share: float = setting(
         0.5,
         "with parameters decoder: the share of the steps, from the first, in which norms before the decoder move too; "
-        "the others are a quarter shorter; source: docs/decisions.md",
+        "the others are a fifth shorter; source: docs/decisions.md",
         low=0,
         high=1,
     )
