@@ -231,8 +231,12 @@ class LossWeights(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        # without a grid is what every picture should be, and no aim by itself
         if not (self.content_weight or self.style_weight or self.tv_weight or self.tone_weight):
-            raise SettingError("The weights of the loss are all 0; one at least must be larger, style_weight for one.")
+            raise SettingError(
+                "The weights of the loss are all 0 (content, style, tv, tone); one at least must be larger, "
+                "style_weight for one."
+            )
 
 
 @dataclass(frozen=True)
