@@ -33,7 +33,7 @@ from metastyle_hub.adaptation import AdaptationConfig, AdaptationStep, adapt_par
 from metastyle_hub.artifacts import fingerprint
 from metastyle_hub.data import FolderPool, ImagePool, center_crops
 from metastyle_hub.errors import SettingError
-from metastyle_hub.features import SPECS, load_features
+from metastyle_hub.features import SPECS, FeatureNetwork, load_features
 from metastyle_hub.gatys import GatysConfig, optimize_pixels
 from metastyle_hub.images import load_image, save_image, to_pil
 from metastyle_hub.learning import predicted_start
@@ -102,7 +102,7 @@ def spread_pairs(styles: int, contents: int, count: int, each: int) -> list[tupl
 class Evaluation:
     """All that an evaluation needs; `run` yields measurements as they are made and keeps them in `folder`.
 
-    >>> evaluation = Evaluation(load_judge(), contents, styles, pairs, base.parameters, content_pool(), loss)
+    >>> evaluation = Evaluation(load_judge(), contents, styles, pairs, base.parameters, content_pool(), features)
     >>> rows = [row for unit in evaluation.run([Method("base", "base", (0, 20, 100))]) for row in unit]
     """
 
@@ -112,7 +112,7 @@ class Evaluation:
     pairs: Sequence[tuple[int, int]]  # (style, content)
     theta: Parameters
     pool: ImagePool  # what adaptation learns on
-    loss: PerceptualLoss  # what adaptation learns with
+    features: FeatureNetwork  # what adaptation learns with; the weights of its loss are each method's own
     folder: Path | None = None  # of the measurements and of the pictures that are kept
     network: NetworkConfig = field(default_factory=NetworkConfig)
     output: str | None = None  # of the base, as in its config.json
@@ -178,7 +178,9 @@ class Evaluation:
             parts["gatys"] = asdict(method.gatys)
         elif method.kind != "photo":
             network = self._architecture(method).to_dict()
-            parts |= {"adaptation": method.adaptation.to_dict(), "learning": self._learning_key, "network": network}
+            parts |= {"adaptation": method.adaptation.to_dict(), "network": network}
+            learning, pool = self._learning_key
+            parts["learning"] = learning | {"weights": method.adaptation.weights.to_dict()}, pool
             parts["theta"] = self._theta_key if method.kind == "base" else None
             parts["predictor"] = self._predictor_key if self._predicts(method) else None
         return key_of(parts)
@@ -208,8 +210,8 @@ class Evaluation:
         return loss_key(self.judge)
 
     @cached_property
-    def _learning_key(self) -> object:
-        return loss_key(self.loss), pool_key(self.pool)
+    def _learning_key(self) -> tuple[dict[str, Any], object]:
+        return loss_key(PerceptualLoss(self.features)), pool_key(self.pool)  # weights apart: hashing features is slow
 
     def _picture(self, method: Method, style: int, content: int, step: int) -> Path | None:
         return self.folder and self.folder / "pictures" / self._key(method, style) / f"{content:04d}_{step:04d}.png"
@@ -250,12 +252,13 @@ class Evaluation:
             theta = network.parameters_dict()
 
         picture = self.styles[style : style + 1]
+        loss = PerceptualLoss(self.features, method.adaptation.weights)
 
         def steps() -> Iterator[AdaptationStep]:
             start = None
             if self.predictor is not None and self._predicts(method):
                 start = predicted_start(self.predictor, self.predictor_reads, theta, picture)
-            yield from adapt_parameters(network, theta, picture, self.pool, self.loss, method.adaptation, start)
+            yield from adapt_parameters(network, theta, picture, self.pool, loss, method.adaptation, start)
 
         if not self._warm:  # the first step of a process takes several times as long as others
             list(islice(steps(), 2))

@@ -23,6 +23,7 @@ _NAMES = {
     "base_200": "from the base, 200 steps",
     "scratch": "from a random start",
     "scratch_short": "from a random start, same budget",
+    "scratch_plain": "from a random start, two terms",
     "gatys_adam": "pixels, Adam",
     "gatys_lbfgs": "pixels, L-BFGS",
 }

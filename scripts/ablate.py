@@ -30,7 +30,6 @@ from metastyle_hub.errors import MetaStyleError
 from metastyle_hub.evaluation import Evaluation, Method, judged_crops, load_judge, spread_pairs
 from metastyle_hub.features import load_features
 from metastyle_hub.fidelity import fidelity
-from metastyle_hub.loss import PerceptualLoss
 from metastyle_hub.meta_training import MetaTrainer
 from metastyle_hub.model import MetaStyle
 from metastyle_hub.rolling_training import RollingConfig, RollingTrainer
@@ -96,7 +95,7 @@ def ablate(args: argparse.Namespace) -> None:
     contents, styles = (judged_crops(f, args.pixels).to(device) for f in (args.valid_photos, args.valid_artworks))
     judge = load_judge(args.judge, device)
     pairs = spread_pairs(len(styles), len(contents), *args.count)
-    loss = PerceptualLoss(load_features(device=device, dtype=training_dtype(device)), method.weights)
+    features = load_features(device=device, dtype=training_dtype(device))
     lines = [
         "| variant | steps | s a step | step 0, dB | a fifth of adaptation | adapted | against the first (95%) |",
         "|" + " --- |" * 7,
@@ -105,7 +104,7 @@ def ablate(args: argparse.Namespace) -> None:
     for name, config in configs.items():
         run = train(config, args, args.out / name, init)
         evaluation = Evaluation(
-            judge, contents, styles, pairs, run.average, content_pool(), loss, args.out / name, config.network,
+            judge, contents, styles, pairs, run.average, content_pool(), features, args.out / name, config.network,
             predictor=run.average_predictor or None,
         )  # fmt: skip
         units = evaluation.run([Method(name, "base", marks, replace(method, steps=marks[-1], size=args.pixels))])

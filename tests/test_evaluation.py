@@ -35,16 +35,16 @@ METHODS = (
 
 @pytest.fixture
 def evaluation(tmp_path: Path) -> Evaluation:
-    loss = PerceptualLoss(tiny.features(), LossWeights(tone_weight=0, grid_weight=0))
+    features = tiny.features()
     styles = torch.cat([tiny.tensor(tiny.painting(64, 64, i)) for i in range(2)])
     return Evaluation(
-        judge=loss,
+        judge=PerceptualLoss(features, LossWeights(tone_weight=0, grid_weight=0)),
         contents=tiny.photos(3, 64),
         styles=styles,
         pairs=[(0, 0), (0, 1), (1, 2)],
         theta=tiny.parameters(),
         pool=TensorPool(list(tiny.photos(2, 80, seed=9))),
-        loss=loss,
+        features=features,
         folder=tmp_path,
         network=tiny.NETWORK,
     )
@@ -91,6 +91,16 @@ def test_an_interrupted_run_goes_on_without_measuring_twice(evaluation: Evaluati
     assert evaluation.measured(METHODS[:3]) == again and len(lines(evaluation)) == 7
 
 
+def test_every_method_learns_with_the_weights_of_its_own_loss(evaluation: Evaluation) -> None:
+    content = replace(BASE, name="content", adaptation=replace(ADAPTATION, weights=LossWeights(style_weight=0)))
+    rows = measure(evaluation, BASE, content)
+    starts, ends = ([r for r in rows if r.step == step] for step in (0, 3))
+    own, other = ({r.total for r in starts if r.method == name} for name in (BASE.name, "content"))
+    assert own == other  # nothing learned yet
+    own, other = ([r.content_loss for r in ends if r.method == name] for name in (BASE.name, "content"))
+    assert sum(other) < sum(own)  # who was asked for content alone keeps more of it
+
+
 def test_another_base_or_other_settings_are_measured_anew(evaluation: Evaluation, tmp_path: Path) -> None:
     first = measure(evaluation, BASE)
     assert measure(evaluation, BASE) == first  # nothing changed: read back
@@ -98,9 +108,9 @@ def test_another_base_or_other_settings_are_measured_anew(evaluation: Evaluation
         (replace(evaluation, theta=tiny.parameters(seed=1)), BASE),
         (evaluation, replace(BASE, adaptation=replace(ADAPTATION, norm_learning_rate=0.1))),
         (evaluation, replace(BASE, marks=(0, 2, 3))),
-        (replace(evaluation, loss=PerceptualLoss(evaluation.loss.features, LossWeights(style_weight=1))), BASE),
-        (replace(evaluation, loss=PerceptualLoss(tiny.features(seed=1), evaluation.loss.weights)), BASE),
-        (replace(evaluation, judge=PerceptualLoss(tiny.features(seed=1), evaluation.loss.weights)), BASE),
+        (evaluation, replace(BASE, adaptation=replace(ADAPTATION, weights=LossWeights(style_weight=1)))),
+        (replace(evaluation, features=tiny.features(seed=1)), BASE),
+        (replace(evaluation, judge=PerceptualLoss(tiny.features(seed=1), evaluation.judge.weights)), BASE),
         (replace(evaluation, pool=TensorPool(list(tiny.photos(2, 80, seed=7)))), BASE),
         (replace(evaluation, contents=evaluation.contents.flip(-1)), BASE),
         (replace(evaluation, styles=evaluation.styles.flip(0)), BASE),
