@@ -231,7 +231,7 @@ class LossWeights(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        # without a grid is what every picture should be, and no aim by itself
+        # the grid loss is left out: any flat picture is free of a lattice, so it alone is nothing to learn
         if not (self.content_weight or self.style_weight or self.tv_weight or self.tone_weight):
             raise SettingError(
                 "The weights of the loss are all 0 (content, style, tv, tone); one at least must be larger, "
