@@ -1,21 +1,18 @@
-"""What the page does, without the page: learn, look, compare, mix, keep and share, for one visit at a time.
+"""What the page does, without the page: learn, look, compare, keep and share, for one visit at a time.
 
-Every public method of `Studio` is one thing that a visitor does. What a visitor has lives in a `Visit` (`visits.py`),
-which the page keeps in the session's state; nothing of it is ever stored in the `Studio`, which all visitors share.
+Every public method of `Studio` is one thing that a visitor does; what two styles make together is in `mixing.py`. What
+a visitor has lives in a `Visit` (`visits.py`), which the page keeps in the session's state; nothing of it is ever
+stored in the `Studio`, which all visitors share.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import re
-import secrets
-import shutil
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import fragments
@@ -24,35 +21,29 @@ from fragments import Frame
 from packing import pack, unpack
 from photos import Photo, plain_name, shrunk
 from PIL import Image
-from visits import SMALL, Moment, Run, Visit, VisitError, film_marks, named
+from visits import Moment, Run, Visit, VisitError, film_marks, named
+from workshop import PREVIEW, Workshop
 
-from metastyle_hub import AdaptationConfig, MetaStyle, MetaStyleError, interpolate, list_styles
-from metastyle_hub.devices import resolve_device, training_dtype
+from metastyle_hub import AdaptationConfig, MetaStyle, MetaStyleError, list_styles
+from metastyle_hub.devices import training_dtype
 from metastyle_hub.examples import example
 from metastyle_hub.features import load_features
 from metastyle_hub.gatys import GatysConfig, optimize_pixels
 from metastyle_hub.images import resize_short_side, to_pil, to_tensor
 from metastyle_hub.loss import PerceptualLoss
 from metastyle_hub.parameters import MOVES, moving_parameters
-from metastyle_hub.sheets import contact_sheet
 
 log = logging.getLogger(__name__)
 
-PREVIEW = 384  # pixels of the long side while learning
-BLENDS = 7
-SWEEP_FRAMES = 13
 QUICK = ("night_swirls", "stained_glass")  # the styles that a visitor without any can have learned
 QUICK_STEPS = 30
-
-_REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}(@[\w./-]+)?", re.ASCII)
-
 
 Learn = Callable[[Image.Image, Image.Image | None, int, str], Generator[Moment, None, None]]
 """Learns a style: style picture, photo for previews, steps, parameters."""
 
 
-class Studio:
-    """The base, the built-in styles and the machine; shared by all visitors, and without memory of any."""
+class Studio(Workshop):
+    """A workshop that learns as well; shared by all visitors, and without memory of any."""
 
     def __init__(
         self,
@@ -65,21 +56,15 @@ class Studio:
     ) -> None:
         """
         Args:
-            base: default the one in the package.
+            base, gallery, device: see `Workshop`.
             config: how styles are learned; steps and parameters are the visitor's choice.
-            gallery: a folder of style folders; those of another base are left out.
             worker: wraps the one function that needs the accelerator.
         """
-        self.base = base or MetaStyle.from_pretrained()
+        super().__init__(base, gallery=gallery, device=device)
         self.config = config or AdaptationConfig()
-        self.device = resolve_device(device)
-        self.gallery = self._load_gallery(gallery)
         self._learn = worker(self._learn_here)
         # seconds a step, until the machine has shown what it can do
         self._pace = dict.fromkeys(MOVES, 0.03 if self.device.type != "cpu" else 0.3)
-        self._outbox = Path(tempfile.mkdtemp(prefix="metastyle-"))
-        self._lock = threading.Lock()
-        self._turns: dict[int, AbstractContextManager[object]] = {}
 
     # ---- learning
 
@@ -151,7 +136,7 @@ class Studio:
         shown = cost = 0.0
         learning = base.adapt_iter(picture, config=self.config, steps=steps, parameters=parameters)
         while True:
-            with self._turn():
+            with self.turn():
                 step = next(learning, None)
             if step is None:
                 return
@@ -159,7 +144,7 @@ class Studio:
             # pictures may take a tenth of the time, so that watching does not make learning slow; half the digits do
             # for a glance, and take half as long
             if photo is not None and (step.index in film_marks(steps) or now - shown > max(0.4, 9 * cost)):
-                shot = self._stylized(model.to(dtype=glance), photo)
+                shot = self.stylized(model.to(dtype=glance), photo)
                 shown = time.monotonic()
                 cost = shown - now
             own = moving_parameters(model.parameters, model.config.parameters)
@@ -172,7 +157,7 @@ class Studio:
         """The run's photo at one of its kept steps."""
         run = self._run(visit)
         index = run.nearest(step)
-        return run, index, self._stylized(run.kept[index], run.view, strength, keep_colors)
+        return run, index, self.stylized(run.kept[index], run.view, strength, keep_colors)
 
     def film(self, run: Run) -> str:
         """The film strip of a run, as far as it has come."""
@@ -186,18 +171,6 @@ class Studio:
         """The photo in the run's style at a step, as large as it came, as a file."""
         run = self._run(visit)
         return self.paint(photo, run.kept[run.nearest(step)], run.name, strength, keep_colors)
-
-    def paint(
-        self, photo: Photo, style: MetaStyle, name: str, strength: float = 1.0, keep_colors: bool = False
-    ) -> Path:
-        """The photo in a style, as large as it came, as a file."""
-        picture = self._stylized(style, photo.full(), strength, keep_colors)
-        return self._saved(picture, f"{photo.name or 'photo'} in {name}")
-
-    def _saved(self, picture: Image.Image, name: str) -> Path:
-        path = self._new_file(name, ".jpg")
-        picture.save(path, quality=95, subsampling=0)
-        return path
 
     # ---- comparing
 
@@ -216,13 +189,13 @@ class Studio:
             return view
         if name in visit.pictures:
             return visit.pictures[name].resize(view.size, Image.Resampling.LANCZOS)
-        return self._stylized(self._compared(name, visit), view)
+        return self.stylized(self._compared(name, visit), view)
 
     def entry_file(self, name: str | None, photo: Photo, visit: Visit) -> Path:
         """One side of the divider as a file, as large as it can be had: the photo's size, or the classic's own."""
         if name == texts.THE_PHOTO or name in visit.pictures:
             picture = photo.full() if name == texts.THE_PHOTO else visit.pictures[str(name)]
-            return self._saved(picture, f"{photo.name or 'photo'} {name}")
+            return self.saved(picture, f"{photo.name or 'photo'} {name}")
         return self.paint(photo, self._compared(name, visit), str(name))
 
     def _compared(self, name: str | None, visit: Visit) -> MetaStyle:
@@ -251,72 +224,7 @@ class Studio:
                 yield step.index, now - started, step.loss, to_pil(step.images)
         visit.pictures = {texts.CLASSIC_NAME.format(index=count): to_pil(step.images)}
 
-    # ---- mixing
-
-    def names(self, visit: Visit) -> list[str]:
-        """The styles at hand: of this visit, then the built-in ones."""
-        return [*visit.styles, *self.gallery]
-
-    def style(self, name: str | None, visit: Visit) -> MetaStyle:
-        """A style by its name, or fetched from the Hub as user/repo and then part of the visit."""
-        if not name:
-            raise VisitError(texts.CHOOSE)
-        found = visit.styles.get(name) or self.gallery.get(name)
-        if found is not None:
-            return found
-        if not _REPO.fullmatch(name) or Path(name).exists():
-            # what exists here as a folder is not the visitor's to read
-            raise VisitError(texts.NO_SUCH_STYLE.format(name=plain_name(name)))
-        visit.styles[name] = self.base.apply(name)
-        return visit.styles[name]
-
-    def mix(self, first: str | None, second: str | None, share: float, visit: Visit) -> MetaStyle:
-        """The style between two, `share` of the second."""
-        return interpolate([self.style(first, visit), self.style(second, visit)], [1 - share, share])
-
-    def mixed(self, first: str | None, second: str | None, share: float, photo: Photo, visit: Visit) -> Image.Image:
-        """The photo in the style between two."""
-        return self._stylized(self.mix(first, second, share, visit), photo.view())
-
-    def blends(self, first: str | None, second: str | None, photo: Photo, visit: Visit) -> str:
-        """Seven pictures from one style to the other, as HTML."""
-        view, frames = shrunk(photo.view(), SMALL + 32), []
-        for i in range(BLENDS):
-            share = round(i / (BLENDS - 1), 2)
-            alt = texts.STRIP_ALT.format(rest=1 - share, first=first, share=share, second=second)
-            picture = self._stylized(self.mix(first, second, share, visit), view)
-            frames.append(Frame(picture, f"{share:.0%}", alt, share))
-        return fragments.strip(frames, texts.STRIP_TITLE, texts.STRIP_EMPTY, "share")
-
-    def sweep(self, first: str | None, second: str | None, photo: Photo, visit: Visit) -> Path:
-        """An animated WebP from one style to the other and back, without end."""
-        view = shrunk(photo.view(), PREVIEW)
-        shares = [i / (SWEEP_FRAMES - 1) for i in range(SWEEP_FRAMES)]
-        frames = [self._stylized(self.mix(first, second, share, visit), view) for share in shares]
-        frames += frames[-2:0:-1]
-        path = self._new_file(f"from {first} to {second}", ".webp")
-        frames[0].save(path, save_all=True, append_images=frames[1:], duration=110, loop=0, quality=80)
-        return path
-
-    def grid(self, corners: list[str | None], photo: Photo, visit: Visit, count: int = 4) -> Image.Image:
-        """A square of blends with four styles in its corners."""
-        styles = [self.style(name, visit) for name in corners]
-        view, rows = shrunk(photo.view(), SMALL), []
-        for y in range(count):
-            row = []
-            for x in range(count):
-                u, v = x / (count - 1), y / (count - 1)
-                weights = [(1 - u) * (1 - v), u * (1 - v), (1 - u) * v, u * v]
-                row.append(self._stylized(interpolate(styles, weights), view))
-            rows.append(row)
-        return contact_sheet(rows, tile=SMALL)
-
     # ---- keeping and sharing
-
-    def keep_mix(self, first: str | None, second: str | None, share: float, visit: Visit) -> str:
-        """Keep the mix as a style of this visit; returns its name."""
-        mixed = self.mix(first, second, share, visit)
-        return visit.keep(plain_name(mixed.name), mixed, self.gallery)
 
     def rename(self, name: str | None, new: str, visit: Visit) -> str:
         """Give a style of the visit another name; returns it."""
@@ -332,7 +240,7 @@ class Studio:
 
     def pack(self, style: MetaStyle, name: str) -> Path:
         """A style as a .zip of the folder that `save_pretrained` writes."""
-        path = self._new_file(name, ".zip")
+        path = self.new_file(name, ".zip")
         pack(named(style, name), path)
         return path
 
@@ -380,47 +288,11 @@ class Studio:
             raise VisitError(texts.NO_NAME)
         repo_id = f"{user}/{slug}"
         shown = preview.view() if preview is not None else None
-        with self._turn() if shown is not None else nullcontext():
+        with self.turn() if shown is not None else nullcontext():
             info = style.push_to_hub(repo_id, private=private, token=token, preview=shown)
         return repo_id, str(info.commit_url)
-
-    # ---- the rest
-
-    def _stylized(
-        self, style: MetaStyle, picture: Image.Image, strength: float = 1.0, keep_colors: bool = False
-    ) -> Image.Image:
-        with self._turn():
-            return style.stylize(picture, strength=strength, keep_photo_colors=keep_colors)
-
-    def _turn(self) -> AbstractContextManager[object]:
-        """All styles share one network, which takes on their parameters by turns: never two threads at once.
-
-        A lock for every process, as one that was held when a worker was forked would stay shut there.
-        """
-        return self._turns.setdefault(os.getpid(), threading.RLock())
 
     def _run(self, visit: Visit) -> Run:
         if visit.run is None or not visit.run.kept:
             raise VisitError(texts.NO_RUN)
         return visit.run
-
-    def _new_file(self, name: str, suffix: str) -> Path:
-        """Where to write a download; what was downloaded long ago goes."""
-        with self._lock:
-            for old in self._outbox.iterdir():
-                if time.time() - old.stat().st_mtime > 600:
-                    shutil.rmtree(old, ignore_errors=True)
-            folder = self._outbox / secrets.token_hex(8)
-            folder.mkdir()
-        return folder / (re.sub(r"[^\w-]+", "-", plain_name(name)).strip("-")[:60] + suffix)
-
-    def _load_gallery(self, folder: Path | None) -> dict[str, MetaStyle]:
-        styles: dict[str, MetaStyle] = {}
-        for path in sorted(folder.iterdir()) if folder is not None and folder.is_dir() else ():
-            try:
-                style = self.base.apply(path)
-            except MetaStyleError as error:
-                log.warning("The built-in style %s is left out: %s", path.name, error)
-                continue
-            styles[plain_name(path.name)] = named(style, plain_name(path.name))
-        return styles

@@ -7,6 +7,7 @@ from typing import Any
 
 import fragments
 import gradio as gr
+import mixing
 import texts
 from actions import QUICK_STEPS, Studio
 from common import LIVE, WORK, Parts, friendly, needed, picture_shown, style_list
@@ -31,10 +32,10 @@ def mix_tab(studio: Studio, visit: gr.State, adapt: Parts, tab: gr.Tab) -> Parts
             )
             status = gr.Markdown(elem_id="mix-status")
             with gr.Row():
-                make_strip = gr.Button(texts.STRIP_GO, size="md", min_width=120, elem_id="make-strip")
-                make_sweep = gr.Button(texts.SWEEP_GO, size="md", min_width=120, elem_id="make-sweep")
-                keep = gr.Button(texts.KEEP_MIX, size="md", min_width=120, elem_id="keep-mix")
-                save = gr.Button(texts.SAVE_PICTURE, size="md", min_width=120, elem_id="save-mix")
+                make_strip = gr.Button(texts.STRIP_GO, size="md", min_width=150, elem_id="make-strip")
+                make_sweep = gr.Button(texts.SWEEP_GO, size="md", min_width=150, elem_id="make-sweep")
+                keep = gr.Button(texts.KEEP_MIX, size="md", min_width=150, elem_id="keep-mix")
+                save = gr.Button(texts.SAVE_PICTURE, size="md", min_width=150, elem_id="save-mix")
             saved = gr.File(label=texts.FILE, visible=False, interactive=False, elem_id="mix-file")
             sweep = picture_shown(
                 texts.SWEEP, texts.SWEEP_ALT, "sweep", format="webp", type="filepath", visible=False, height=220
@@ -56,14 +57,14 @@ def mix_tab(studio: Studio, visit: gr.State, adapt: Parts, tab: gr.Tab) -> Parts
         visit = visit or Visit()
         if not first or not second:
             return None, texts.CHOOSE_TWO, visit
-        picture = studio.mixed(first, second, share, photo, visit)
+        picture = mixing.mixed(studio, first, second, share, photo, visit)
         return picture, texts.MIX_READY.format(share=1 - share, first=first, rest=share, second=second), visit
 
     @friendly
     def mixed_file(photo: Any, first: str, second: str, share: float, visit: Any) -> Any:
         """A photo in the mix of two styles as a file, as large as it came."""
         needed(photo)
-        mixed = studio.mix(first, second, share, visit or Visit())
+        mixed = mixing.mix(studio, first, second, share, visit or Visit())
         return gr.File(str(studio.paint(photo, mixed, mixed.name)), visible=True)
 
     @friendly
@@ -71,27 +72,27 @@ def mix_tab(studio: Studio, visit: gr.State, adapt: Parts, tab: gr.Tab) -> Parts
         """Seven blends of two styles on a photo, as HTML with the pictures in it."""
         needed(photo)
         visit = visit or Visit()
-        return studio.blends(first, second, photo, visit), visit
+        return mixing.blends(studio, first, second, photo, visit), visit
 
     @friendly
     def animate(photo: Any, first: str, second: str, visit: Any) -> tuple[Any, Visit]:
         """An animated WebP of a photo going from one style to the other and back."""
         needed(photo)
         visit = visit or Visit()
-        return gr.Image(str(studio.sweep(first, second, photo, visit)), visible=True), visit
+        return gr.Image(str(mixing.sweep(studio, first, second, photo, visit)), visible=True), visit
 
     @friendly
     def paint_grid(photo: Any, a: str, b: str, c: str, d: str, visit: Any) -> tuple[Any, Visit]:
         """A grid of blends with four styles in its corners."""
         needed(photo)
         visit = visit or Visit()
-        return studio.grid([a, b, c, d], photo, visit), visit
+        return mixing.grid(studio, [a, b, c, d], photo, visit), visit
 
     @friendly
     def keep_mix(first: str, second: str, share: float, visit: Any) -> tuple[str, Visit]:
         """Keep the mix of two styles as a style of the session."""
         visit = visit or Visit()
-        return texts.KEPT_MIX.format(name=studio.keep_mix(first, second, share, visit)), visit
+        return texts.KEPT_MIX.format(name=mixing.keep_mix(studio, first, second, share, visit)), visit
 
     @friendly
     def learn_two(visit: Any) -> Iterator[Any]:

@@ -29,6 +29,7 @@ sys.path.insert(0, str(SPACE))
 import actions
 import app
 import fragments
+import mixing
 import photos
 import texts
 import visits
@@ -72,10 +73,11 @@ class SlowStudio(actions.Studio):
         super().__init__(*arguments, **settings)
         self.shares: list[float] = []
 
-    def mixed(self, first, second, share, photo, visit):
-        self.shares.append(share)
-        time.sleep(0.4)
-        return super().mixed(first, second, share, photo, visit)
+    def stylized(self, style, picture, *settings):
+        if style.config.mix:
+            self.shares.append(style.config.mix[-1]["weight"])
+            time.sleep(0.4)
+        return super().stylized(style, picture, *settings)
 
 
 @pytest.fixture(scope="module")
@@ -299,7 +301,7 @@ def test_styles_are_mixed(client):
     picture, text = client.predict(**pair, share=0.25, api_name="/mix")[:2]
     assert Image.open(picture).size == Image.open(PHOTO).size and "75% stained glass" in text
     strip = client.predict(**pair, api_name="/blends")
-    assert str(strip).count("<figure>") == actions.BLENDS
+    assert str(strip).count("<figure>") == mixing.BLENDS
     sweep = Image.open(file_of(client.predict(**pair, api_name="/sweep")))
     assert sweep.format == "WEBP" and sweep.n_frames > 1  # equal neighbours become one
     grid = client.predict(
