@@ -18,7 +18,8 @@ from torch import Tensor
 from metastyle_hub.data import FolderPool, ImagePool, TensorPool
 from metastyle_hub.errors import ImageError
 from metastyle_hub.examples import example_photos
-from metastyle_hub.images import ImageLike, load_image, resize_short_side, to_tensor
+from metastyle_hub.geometry import resize_short_side
+from metastyle_hub.images import ImageLike, load_image, to_tensor
 
 __all__ = ["Contents", "content_pool"]
 

@@ -20,7 +20,8 @@ from PIL import Image
 from torch import Tensor
 
 from metastyle_hub.errors import ImageError, SettingError, first_line
-from metastyle_hub.images import center_crop, list_images, load_image, resize_short_side, to_tensor
+from metastyle_hub.geometry import center_crop, resize_short_side
+from metastyle_hub.images import list_images, load_image, to_tensor
 
 __all__ = [
     "CropConfig",

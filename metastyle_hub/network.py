@@ -129,7 +129,7 @@ class ResidualBlock(nn.Module):
 class ImageTransformationNetwork(nn.Module):
     """M(.; w): content images (B, 3, H, W) in [0, 1] -> logits (B, 3, H, W); the sigmoid of which is the picture.
 
-    H and W must be multiples of 4 and at least 16; `images.pad_to_multiple` takes care of any other size.
+    H and W must be multiples of 4 and at least 16; `geometry.pad_to_multiple` takes care of any other size.
     The logits are returned, not the picture, because meta-training keeps them out of the sigmoid's flat ends.
 
     Departure from the paper, without a parameter more: instance normalisation takes brightness and contrast out of

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from metastyle_hub.devices import enough_memory
 from metastyle_hub.errors import SettingError
-from metastyle_hub.images import keep_colors, load_image, resize_short_side, to_pil, to_tensor, with_alpha
+from metastyle_hub.geometry import keep_colors, resize_short_side
+from metastyle_hub.images import load_image, to_pil, to_tensor, with_alpha
 from metastyle_hub.network import ImageTransformationNetwork
 from metastyle_hub.parameters import Parameters
 from metastyle_hub.stylization import stylize_several, stylize_tensor

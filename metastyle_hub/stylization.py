@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from metastyle_hub.images import crop_back, pad_to_multiple
+from metastyle_hub.geometry import crop_back, pad_to_multiple
 from metastyle_hub.network import ImageTransformationNetwork, transform
 from metastyle_hub.parameters import Parameters, moving_parameters
 from metastyle_hub.tiling import TilingConfig, transform_in_tiles

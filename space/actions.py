@@ -29,7 +29,8 @@ from metastyle_hub.devices import training_dtype
 from metastyle_hub.examples import example
 from metastyle_hub.features import load_features
 from metastyle_hub.gatys import GatysConfig, optimize_pixels
-from metastyle_hub.images import resize_short_side, to_pil, to_tensor
+from metastyle_hub.geometry import resize_short_side
+from metastyle_hub.images import to_pil, to_tensor
 from metastyle_hub.loss import PerceptualLoss
 from metastyle_hub.parameters import MOVES, moving_parameters
 

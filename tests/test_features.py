@@ -14,7 +14,8 @@ from metastyle_hub import features as module
 from metastyle_hub.errors import MetaStyleError
 from metastyle_hub.examples import example_photos, example_styles
 from metastyle_hub.features import SPECS, FeatureNetwork, FeaturesError, FeatureSpec, feature_names, load_features
-from metastyle_hub.images import center_crop, load_image, to_tensor
+from metastyle_hub.geometry import center_crop
+from metastyle_hub.images import load_image, to_tensor
 
 models = pytest.importorskip("torchvision").models
 

@@ -21,18 +21,20 @@ import torch.nn.functional as F
 from PIL import Image, ImageCms, ImageFile, ImageOps, features
 
 from metastyle_hub.errors import ImageError, MetaStyleError
-from metastyle_hub.images import (
-    ImageLimits,
+from metastyle_hub.geometry import (
     center_crop,
-    check_writable,
     crop_back,
-    image_sha256,
     keep_colors,
-    list_images,
-    load_image,
     pad_to_multiple,
     resize_long_side,
     resize_short_side,
+)
+from metastyle_hub.images import (
+    ImageLimits,
+    check_writable,
+    image_sha256,
+    list_images,
+    load_image,
     save_image,
     to_pil,
     to_tensor,

@@ -20,7 +20,8 @@ from metastyle_hub.errors import ImageError, SettingError
 from metastyle_hub.examples import example_photos
 from metastyle_hub.features import FeaturesError
 from metastyle_hub.fidelity import psnr
-from metastyle_hub.images import keep_colors, load_image, resize_short_side, to_tensor
+from metastyle_hub.geometry import keep_colors, resize_short_side
+from metastyle_hub.images import load_image, to_tensor
 from metastyle_hub.interpolation import InterpolationError
 from metastyle_hub.network import NetworkConfig
 from metastyle_hub.parameters import MOVES, is_norm_parameter, moving_parameters
