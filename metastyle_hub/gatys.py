@@ -56,7 +56,9 @@ def optimize_pixels(
     if config.optimizer == "adam":
         optimizer = torch.optim.Adam([pixels], lr=config.learning_rate)
     else:
-        optimizer = torch.optim.LBFGS([pixels], max_iter=1, history_size=20, line_search_fn="strong_wolfe")
+        # max_eval bounds the line search as well: its default of 1.25 max_iter leaves a first step that is too long
+        # without a second try, and the picture where it was, for ever.
+        optimizer = torch.optim.LBFGS([pixels], max_iter=1, max_eval=25, history_size=20, line_search_fn="strong_wolfe")
     terms: tuple[Tensor, Tensor, Tensor] | None = None
 
     def closure() -> Tensor:

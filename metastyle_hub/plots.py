@@ -20,6 +20,7 @@ _NAMES = {
     "base_norm": "from the base, norms only",
     "base_decoder": "from the base, norms and decoder",
     "base_all": "from the base, all parameters",
+    "base_20": "from the base, 20 steps",
     "base_200": "from the base, 200 steps",
     "scratch": "from a random start",
     "scratch_short": "from a random start, same budget",

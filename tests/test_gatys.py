@@ -25,6 +25,14 @@ def test_the_loss_falls(optimizer):
         assert all(b.loss <= a.loss * (1 + 1e-4) for a, b in itertools.pairwise(steps))
 
 
+def test_a_line_search_shortens_a_step_that_is_too_long():
+    """On a flat photo the second step overshoots by far; one trial a search would leave the picture where it is."""
+    grey = 0.5 + 0.01 * torch.rand(1, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+    steep = PerceptualLoss(tiny.features(), LossWeights(1, 1000))
+    steps = list(optimize_pixels(steep, grey, STYLE, GatysConfig("lbfgs", iterations=30)))
+    assert steps[-1].loss < 0.1 * steps[0].loss
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 def test_it_starts_from_the_photo_and_stays_a_picture(optimizer):
     photo = tiny.photos(2)
