@@ -196,7 +196,11 @@ def _body(config: ArtifactConfig, fingerprint: str, gallery: bool) -> str:
         lines.append(f"```bash\nmetastyle stylize photo.jpg -s {_PLACE} -o out.png\n```\n")
     lines += ["## Facts\n", "| | |\n|---|---|"]
     lines += [f"| {key} | {_plain(value)} |" for key, value in _facts(config, fingerprint)]
+    for title, entries in _lists(config.training or {}):
+        lines += [f"\n## {title}\n", *(f"{i}. {_plain(entry)}" for i, entry in enumerate(entries, 1))]
     lines += ["\n## Limits\n", limits]
+    if config.output is None:
+        lines.append(_CITATION)
     return "\n".join(lines)
 
 
@@ -226,6 +230,13 @@ def _flat(values: Mapping[str, Any], group: str = "") -> Iterable[tuple[str, obj
             yield from _flat(value, f"{key}: ")
         elif isinstance(value, str | int | float):
             yield group + key, f"{value:g}" if isinstance(value, float) else value
+
+
+def _lists(values: Mapping[str, Any]) -> Iterable[tuple[str, list[object]]]:
+    """What is told in several sentences, such as the stages of a training: a heading, and a line each."""
+    for key, value in values.items():
+        if isinstance(value, list) and value:
+            yield _plain(key.replace("_", " ").capitalize()), value
 
 
 def _base_text(reference: BaseReference | None) -> str:
@@ -266,6 +277,17 @@ style.stylize("photo.jpg").save("out.png")
     "By itself it returns photos nearly as they are. Styles belong to exactly this base: its fingerprint is checked "
     "when they are loaded, and only styles of one base can be mixed.\n",
 )
+_CITATION = """## Citation
+
+```bibtex
+@inproceedings{zhang2019metastyle,
+  title     = {MetaStyle: Three-Way Trade-off among Speed, Flexibility, and Quality in Neural Style Transfer},
+  author    = {Zhang, Chi and Zhu, Yixin and Zhu, Song-Chun},
+  booktitle = {Proceedings of the AAAI Conference on Artificial Intelligence},
+  year      = {2019}
+}
+```
+"""
 _CONVERTED = (
     "A feed-forward style network of Johnson et al. 2016, converted for `metastyle_hub`.\n",
     f"""from metastyle_hub import MetaStyle

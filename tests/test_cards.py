@@ -76,6 +76,18 @@ def test_settings_and_figures_are_in_the_card():
     assert "| steps | 100000 |" not in make_card(STYLE, PRINT) and "## Limits" in card
 
 
+def test_the_stages_of_a_training_are_a_numbered_list():
+    stages = ["500 steps of second order", "40,000 rolling steps | with Muon"]
+    card = make_card(ArtifactConfig(kind="base", training={"data": "photographs", "stages": stages}), PRINT)
+    assert "## Stages\n\n1. 500 steps of second order\n2. 40,000 rolling steps \\| with Muon\n\n## Limits" in card
+    assert "| data | photographs |" in card and "| stages |" not in card
+
+
+def test_a_card_cites_the_paper_unless_the_network_is_of_others():
+    assert all("zhang2019metastyle" in make_card(config, PRINT) for config in (STYLE, BASE))
+    assert "zhang2019metastyle" not in make_card(ArtifactConfig(kind="base", output="clamp"), PRINT)
+
+
 def test_a_card_that_nobody_edited_is_written_anew():
     first = merge_cards(None, make_card(STYLE, PRINT).encode(), "me/starry")
     assert merge_cards(first, make_card(STYLE, PRINT).encode(), "me/starry") == first
