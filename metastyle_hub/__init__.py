@@ -6,11 +6,11 @@
 """
 
 from metastyle_hub.adaptation import AdaptationConfig, AdaptationError
-from metastyle_hub.artifact_config import ArtifactError
+from metastyle_hub.artifacts.config import ArtifactError
 from metastyle_hub.devices import DeviceError
 from metastyle_hub.errors import ImageError, MetaStyleError, SettingError
 from metastyle_hub.features import FeaturesError
-from metastyle_hub.hub import HubError, HubStyle, list_styles
+from metastyle_hub.hub.reading import HubError, HubStyle, list_styles
 from metastyle_hub.interpolation import InterpolationError
 from metastyle_hub.loss import LossWeights
 from metastyle_hub.model import MetaStyle, StyleStep, interpolate

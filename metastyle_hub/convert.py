@@ -18,8 +18,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from metastyle_hub.artifact_config import ArtifactError
-from metastyle_hub.artifacts import expected_parameters
+from metastyle_hub.artifacts.config import ArtifactError
+from metastyle_hub.artifacts.files import expected_parameters
 from metastyle_hub.model import MetaStyle
 from metastyle_hub.network import NetworkConfig
 from metastyle_hub.parameters import Parameters

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from metastyle_hub.adaptation import AdaptationConfig, AdaptationStep, adapt_parameters
-from metastyle_hub.artifact_config import ArtifactConfig, BaseReference
+from metastyle_hub.artifacts.config import ArtifactConfig, BaseReference
 from metastyle_hub.contents import Contents, content_pool
 from metastyle_hub.data import ImagePool
 from metastyle_hub.devices import enough_memory, training_dtype

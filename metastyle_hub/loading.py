@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Generic, TypeVar
 from weakref import WeakValueDictionary
 
-from metastyle_hub.artifact_config import CONFIG_FILE, ArtifactConfig, ArtifactError
-from metastyle_hub.artifacts import Artifact, read_artifact
-from metastyle_hub.hub import EMBEDDED, HubError, HubOptions, Snapshot, fetch
+from metastyle_hub.artifacts.config import CONFIG_FILE, ArtifactConfig, ArtifactError
+from metastyle_hub.artifacts.files import Artifact, read_artifact
+from metastyle_hub.hub.reading import EMBEDDED, HubError, HubOptions, Snapshot, fetch
 from metastyle_hub.parameter_sets import ParameterSet
 from metastyle_hub.parameters import Parameters
 

@@ -20,12 +20,13 @@ from PIL import Image
 from torch import Tensor
 
 from metastyle_hub.adaptation import AdaptationConfig
-from metastyle_hub.artifact_config import ArtifactConfig, ArtifactError
-from metastyle_hub.artifacts import Artifact, checked_parameters, checked_predictor, fingerprint, stored_tensors
+from metastyle_hub.artifacts.config import ArtifactConfig, ArtifactError
+from metastyle_hub.artifacts.files import Artifact, checked_parameters, checked_predictor, fingerprint, stored_tensors
 from metastyle_hub.contents import Contents
 from metastyle_hub.devices import DeviceError, resolve_device
 from metastyle_hub.errors import SettingError
-from metastyle_hub.hub import HubOptions
+from metastyle_hub.hub.reading import HubOptions
+from metastyle_hub.hub.writing import PushOptions
 from metastyle_hub.images import ImageLike
 from metastyle_hub.interpolation import InterpolationError, check_weights, combine
 from metastyle_hub.learning import Lesson, learn
@@ -34,7 +35,6 @@ from metastyle_hub.network import NetworkConfig
 from metastyle_hub.painting import paint, paint_each
 from metastyle_hub.parameter_sets import ParameterSet
 from metastyle_hub.parameters import moving_parameters, widest
-from metastyle_hub.pushing import PushOptions
 from metastyle_hub.sharing import NOTHING, Along, save, share, without_paths
 from metastyle_hub.skeletons import resolve_dtype
 

@@ -9,11 +9,11 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 import torch
 from torch import Tensor
 
-from metastyle_hub.artifact_config import ArtifactConfig, BaseReference
-from metastyle_hub.artifacts import fingerprint
+from metastyle_hub.artifacts.config import ArtifactConfig, BaseReference
+from metastyle_hub.artifacts.files import fingerprint
 from metastyle_hub.devices import resolve_device
 from metastyle_hub.errors import SettingError
-from metastyle_hub.hub import Snapshot
+from metastyle_hub.hub.reading import Snapshot
 from metastyle_hub.interpolation import combine
 from metastyle_hub.network import ImageTransformationNetwork
 from metastyle_hub.parameters import Parameters, moving_parameters

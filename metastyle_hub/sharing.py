@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 from torch import Tensor
 
-from metastyle_hub.artifact_config import WEIGHTS_FILE, ArtifactConfig, ArtifactError
-from metastyle_hub.artifacts import artifact_files, write_files
-from metastyle_hub.cards import (
+from metastyle_hub.artifacts.cards import (
     CARD_FILE,
     CARD_PIXELS,
     PREVIEW_FILE,
@@ -24,9 +22,11 @@ from metastyle_hub.cards import (
     make_card,
     merge_cards,
 )
-from metastyle_hub.hub import Snapshot, fetch_extra
+from metastyle_hub.artifacts.config import WEIGHTS_FILE, ArtifactConfig, ArtifactError
+from metastyle_hub.artifacts.files import artifact_files, write_files
+from metastyle_hub.hub.reading import Snapshot, fetch_extra
+from metastyle_hub.hub.writing import PushOptions, push
 from metastyle_hub.images import ImageLike, load_image
-from metastyle_hub.pushing import PushOptions, push
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo

@@ -22,18 +22,18 @@ from pathlib import Path
 from tqdm import tqdm
 
 from metastyle_hub.adaptation import AdaptationConfig
-from metastyle_hub.bilevel import MetaTrainingConfig
 from metastyle_hub.contents import content_pool
 from metastyle_hub.data import open_pool
 from metastyle_hub.devices import resolve_device, training_dtype
 from metastyle_hub.errors import MetaStyleError
-from metastyle_hub.evaluation import Evaluation, Method, judged_crops, load_judge, spread_pairs
+from metastyle_hub.evaluation.fidelity import fidelity
+from metastyle_hub.evaluation.judging import Evaluation, Method, judged_crops, load_judge, spread_pairs
+from metastyle_hub.evaluation.summaries import compare, summarize
 from metastyle_hub.features import load_features
-from metastyle_hub.fidelity import fidelity
-from metastyle_hub.meta_training import MetaTrainer
+from metastyle_hub.meta_training.bilevel import MetaTrainingConfig
+from metastyle_hub.meta_training.rolling import RollingConfig, RollingTrainer
+from metastyle_hub.meta_training.trainer import MetaTrainer
 from metastyle_hub.model import MetaStyle
-from metastyle_hub.rolling_training import RollingConfig, RollingTrainer
-from metastyle_hub.summaries import compare, summarize
 
 ROLLING_ONLY = {"rolling"} | {f.name for f in fields(RollingConfig)} - {f.name for f in fields(MetaTrainingConfig)}
 PROBE = 5  # steps that tell how long one takes

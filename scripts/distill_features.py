@@ -31,12 +31,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from metastyle_hub.data import CropConfig, FolderPool, center_crops, random_crops
+from metastyle_hub.evaluation.gatys import GatysConfig, optimize_pixels
 from metastyle_hub.features import SPECS, FeatureNetwork, load_features
-from metastyle_hub.gatys import GatysConfig, optimize_pixels
 from metastyle_hub.images import save_image, to_pil
 from metastyle_hub.loss import SCALES, LossWeights, PerceptualLoss, gram_matrix
+from metastyle_hub.meta_training.muon import Muon, has_directions
 from metastyle_hub.model import MetaStyle
-from metastyle_hub.muon import Muon, has_directions
 from metastyle_hub.network import transform
 from metastyle_hub.noise import random_corner
 from metastyle_hub.prediction import StylePredictor, gram_channels

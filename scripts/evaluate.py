@@ -1,4 +1,4 @@
-"""Measures a base against its rivals, by the eyes of a judge: see metastyle_hub/evaluation.py.
+"""Measures a base against its rivals, by the eyes of a judge: see metastyle_hub/evaluation.
 
     python scripts/evaluate.py --photos DIR --artworks DIR --judge vgg19_relu3_4.safetensors --out runs/evaluation
     python scripts/evaluate.py ... --bars                 # the bars and tables of what is measured; measures nothing
@@ -30,23 +30,23 @@ import torch
 from tqdm import tqdm
 
 from metastyle_hub.adaptation import AdaptationConfig
-from metastyle_hub.bars import bars, bars_as_markdown
 from metastyle_hub.contents import content_pool
 from metastyle_hub.devices import resolve_device, training_dtype
 from metastyle_hub.errors import MetaStyleError, SettingError
-from metastyle_hub.evaluation import Evaluation, Method, judged_crops, load_judge, spread_pairs
+from metastyle_hub.evaluation.bars import bars, bars_as_markdown
+from metastyle_hub.evaluation.fidelity import Fidelity, fidelity
+from metastyle_hub.evaluation.gatys import GatysConfig
+from metastyle_hub.evaluation.judging import Evaluation, Method, judged_crops, load_judge, spread_pairs
+from metastyle_hub.evaluation.measurements import digest
+from metastyle_hub.evaluation.plots import plot_losses
+from metastyle_hub.evaluation.summaries import as_markdown, summarize
 from metastyle_hub.features import load_features
-from metastyle_hub.fidelity import Fidelity, fidelity
-from metastyle_hub.gatys import GatysConfig
 from metastyle_hub.images import save_image
 from metastyle_hub.loss import LossWeights
-from metastyle_hub.measurements import digest
 from metastyle_hub.model import MetaStyle
 from metastyle_hub.parameters import MOVES
-from metastyle_hub.plots import plot_losses
 from metastyle_hub.settings import add_arguments, from_arguments
 from metastyle_hub.skeletons import new_skeleton
-from metastyle_hub.summaries import as_markdown, summarize
 
 STEPS = (0, 1, 5, 10, 20, 50, 100, 200, 500, 1000)
 ITERATIONS = (1, 5, 10, 20, 25, 50, 100, 200, 500)

@@ -17,7 +17,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from metastyle_hub.adaptation import AdaptationConfig
-from metastyle_hub.artifacts import fingerprint
+from metastyle_hub.artifacts.files import fingerprint
 from metastyle_hub.errors import MetaStyleError
 from metastyle_hub.images import image_sha256, list_images, load_image, save_image
 from metastyle_hub.loss import LossWeights

@@ -29,9 +29,8 @@ import torch
 from tqdm import tqdm
 
 from metastyle_hub.adaptation import AdaptationConfig, adapt_parameters
-from metastyle_hub.artifact_config import ArtifactError
-from metastyle_hub.artifacts import read_artifact
-from metastyle_hub.bilevel import MetaTrainingConfig
+from metastyle_hub.artifacts.config import ArtifactError
+from metastyle_hub.artifacts.files import read_artifact
 from metastyle_hub.data import ImagePool, center_crops, next_readable, open_pool
 from metastyle_hub.devices import keep_freed_memory, training_dtype
 from metastyle_hub.errors import MetaStyleError
@@ -39,10 +38,11 @@ from metastyle_hub.features import feature_names, load_features
 from metastyle_hub.images import save_image
 from metastyle_hub.learning import predicted_start
 from metastyle_hub.loss import LossWeights
-from metastyle_hub.meta_training import MetaStep, MetaTrainer
+from metastyle_hub.meta_training.bilevel import MetaTrainingConfig
+from metastyle_hub.meta_training.rolling import RollingConfig, RollingTrainer
+from metastyle_hub.meta_training.trainer import MetaStep, MetaTrainer
 from metastyle_hub.model import MetaStyle
 from metastyle_hub.network import NetworkConfig, transform
-from metastyle_hub.rolling_training import RollingConfig, RollingTrainer
 from metastyle_hub.settings import add_arguments, from_arguments
 from metastyle_hub.sheets import contact_sheet
 

@@ -17,10 +17,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from metastyle_hub import AdaptationConfig, MetaStyle, MetaStyleError
-from metastyle_hub.artifact_config import CONFIG_FILE, ArtifactConfig
+from metastyle_hub.artifacts.config import CONFIG_FILE, ArtifactConfig
 from metastyle_hub.examples import example, example_styles
+from metastyle_hub.hub.writing import PushOptions, push
 from metastyle_hub.images import image_sha256
-from metastyle_hub.pushing import PushOptions, push
 from metastyle_hub.settings import add_arguments, from_arguments
 
 ROOT = Path(__file__).resolve().parent.parent

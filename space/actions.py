@@ -26,9 +26,9 @@ from workshop import PREVIEW, Workshop
 
 from metastyle_hub import AdaptationConfig, MetaStyle, MetaStyleError, list_styles
 from metastyle_hub.devices import training_dtype
+from metastyle_hub.evaluation.gatys import GatysConfig, optimize_pixels
 from metastyle_hub.examples import example
 from metastyle_hub.features import load_features
-from metastyle_hub.gatys import GatysConfig, optimize_pixels
 from metastyle_hub.geometry import resize_short_side
 from metastyle_hub.images import to_pil, to_tensor
 from metastyle_hub.loss import PerceptualLoss

@@ -10,7 +10,7 @@ import texts
 from visits import VisitError
 
 from metastyle_hub import MetaStyle, MetaStyleError
-from metastyle_hub.artifact_config import CONFIG_FILE, WEIGHTS_FILE
+from metastyle_hub.artifacts.config import CONFIG_FILE, WEIGHTS_FILE
 
 
 def pack(style: MetaStyle, path: Path) -> None:

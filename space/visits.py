@@ -13,7 +13,7 @@ from photos import shrunk
 from PIL import Image
 
 from metastyle_hub import MetaStyle, MetaStyleError
-from metastyle_hub.artifact_config import ArtifactConfig
+from metastyle_hub.artifacts.config import ArtifactConfig
 from metastyle_hub.parameters import Parameters
 
 FILM = (0, 1, 5, 20, 50, 100, 200)  # steps whose pictures are kept

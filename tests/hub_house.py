@@ -18,7 +18,7 @@ from torch import Tensor
 
 import metastyle_hub.model as model_module
 from metastyle_hub import MetaStyle, MetaStyleError
-from metastyle_hub.artifact_config import ArtifactConfig
+from metastyle_hub.artifacts.config import ArtifactConfig
 from metastyle_hub.parameters import moving_parameters
 
 

@@ -19,10 +19,10 @@ import numpy as np
 import tiny
 import torch
 
-from metastyle_hub.bilevel import MetaTrainingConfig
 from metastyle_hub.data import TensorPool
 from metastyle_hub.features import FeatureNetwork
-from metastyle_hub.meta_training import MetaTrainer
+from metastyle_hub.meta_training.bilevel import MetaTrainingConfig
+from metastyle_hub.meta_training.trainer import MetaTrainer
 
 CONFIG = MetaTrainingConfig(
     steps=24, inner_steps=2, styles=1, train_contents=1, valid_contents=1, size=16, rise_steps=4, identity_steps=3,

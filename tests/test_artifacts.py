@@ -13,7 +13,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from metastyle_hub.artifact_config import (
+from metastyle_hub.artifacts.config import (
     CONFIG_FILE,
     FORMAT_VERSION,
     WEIGHTS_FILE,
@@ -21,7 +21,7 @@ from metastyle_hub.artifact_config import (
     ArtifactError,
     BaseReference,
 )
-from metastyle_hub.artifacts import fingerprint, read_artifact, write_artifact
+from metastyle_hub.artifacts.files import fingerprint, read_artifact, write_artifact
 from metastyle_hub.errors import MetaStyleError
 from metastyle_hub.network import ImageTransformationNetwork, NetworkConfig, transform
 from metastyle_hub.parameters import norm_parameters

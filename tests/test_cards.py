@@ -11,8 +11,8 @@ import yaml
 from huggingface_hub import ModelCard
 from PIL import Image
 
-from metastyle_hub.artifact_config import ArtifactConfig, ArtifactError, BaseReference
-from metastyle_hub.cards import card_picture, make_card, merge_cards
+from metastyle_hub.artifacts.cards import card_picture, make_card, merge_cards
+from metastyle_hub.artifacts.config import ArtifactConfig, ArtifactError, BaseReference
 
 PRINT = "ab" * 32
 SHARED = BaseReference(PRINT, "me/base", "c" * 40)

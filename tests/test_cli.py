@@ -430,10 +430,10 @@ def test_letters_that_the_terminal_lacks_are_no_failure(home):
 
 
 def test_the_module_runs_as_a_program():
-    done = tiny.python("-m", "metastyle_hub.cli", "--help")
+    done = tiny.python("-m", "metastyle_hub", "--help")
     assert done.returncode == 0 and "metastyle stylize photo.jpg" in done.stdout and done.stderr == ""
     for command in ("adapt", "stylize", "interpolate", "info", "demo"):
         assert re.search(rf"^ +{command}\b", done.stdout, re.M)
-    wrong = tiny.python("-m", "metastyle_hub.cli", "info", "there/is/none")
+    wrong = tiny.python("-m", "metastyle_hub", "info", "there/is/none")
     assert wrong.returncode == 2 and wrong.stdout == "" and wrong.stderr.startswith("metastyle: ")
     assert wrong.stderr.count("\n") == 1

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from metastyle_hub import cli, cli_space
+from metastyle_hub import cli
+from metastyle_hub.cli import space as cli_space
 from metastyle_hub.examples import example
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,7 +24,7 @@ def test_the_page_of_the_checkout_is_found():
 
 
 def test_a_package_without_the_page_says_where_it_is(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(cli_space, "__file__", str(tmp_path / "site-packages" / "metastyle_hub" / "cli_space.py"))
+    monkeypatch.setattr(cli_space, "__file__", str(tmp_path / "site-packages" / "metastyle_hub" / "cli" / "space.py"))
     assert cli.main(["space"]) == 2
     assert "make space" in capsys.readouterr().err
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metastyle_hub import MetaStyle
-from metastyle_hub.artifact_config import ArtifactError
+from metastyle_hub.artifacts.config import ArtifactError
 from metastyle_hub.cli import main
 from metastyle_hub.convert import convert_johnson
 

@@ -12,13 +12,13 @@ from safetensors.torch import save_file
 
 from metastyle_hub.adaptation import AdaptationConfig
 from metastyle_hub.data import FolderPool, TensorPool
-from metastyle_hub.evaluation import Evaluation, Method, load_judge, spread_pairs
+from metastyle_hub.evaluation.fidelity import fidelity, psnr
+from metastyle_hub.evaluation.gatys import GatysConfig
+from metastyle_hub.evaluation.judging import Evaluation, Method, load_judge, spread_pairs
+from metastyle_hub.evaluation.measurements import Measurement
 from metastyle_hub.features import SPECS, FeatureNetwork
-from metastyle_hub.fidelity import fidelity, psnr
-from metastyle_hub.gatys import GatysConfig
 from metastyle_hub.images import save_image
 from metastyle_hub.loss import LossWeights, PerceptualLoss
-from metastyle_hub.measurements import Measurement
 from metastyle_hub.model import MetaStyle
 from metastyle_hub.network import ImageTransformationNetwork
 from metastyle_hub.prediction import StylePredictor, gram_channels

@@ -6,7 +6,7 @@ import pytest
 import tiny
 import torch
 
-from metastyle_hub.gatys import GatysConfig, optimize_pixels
+from metastyle_hub.evaluation.gatys import GatysConfig, optimize_pixels
 from metastyle_hub.loss import LossWeights, PerceptualLoss
 
 STYLE = tiny.tensor(tiny.painting(40, 40))

@@ -33,13 +33,13 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from metastyle_hub import MetaStyle, MetaStyleError, interpolate
-from metastyle_hub.artifact_config import ArtifactError, BaseReference
+from metastyle_hub.artifacts.config import ArtifactError, BaseReference
 from metastyle_hub.cli import main
 from metastyle_hub.devices import DeviceError
-from metastyle_hub.hub import HubError, HubOptions, fetch, list_styles, locate
+from metastyle_hub.hub.reading import HubError, HubOptions, fetch, list_styles, locate
+from metastyle_hub.hub.writing import push
 from metastyle_hub.padding import ReflectionConv2d
 from metastyle_hub.parameters import MOVES, is_norm_parameter
-from metastyle_hub.pushing import push
 
 README = Path(__file__).resolve().parent.parent / "docs" / "hub.md"
 

@@ -11,9 +11,9 @@ from hub_house import assert_nothing_half_written, assert_sentence, forget, make
 from huggingface_hub import HfApi, constants, file_download, get_session
 
 from metastyle_hub import MetaStyle, list_styles
-from metastyle_hub import hub_limits as limits
-from metastyle_hub.hub import HubError
-from metastyle_hub.hub_client import asking
+from metastyle_hub.hub import limits
+from metastyle_hub.hub.client import asking
+from metastyle_hub.hub.reading import HubError
 
 PICTURES = {"style_image": tiny.painting(), "preview": tiny.photo()}
 

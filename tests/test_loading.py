@@ -14,9 +14,9 @@ from hub_house import forget, make_style, photo
 from hub_server import LocalHub
 
 from metastyle_hub import MetaStyle
-from metastyle_hub.artifact_config import ArtifactConfig, ArtifactError, BaseReference
-from metastyle_hub.artifacts import read_artifact
-from metastyle_hub.hub import HubOptions, Snapshot
+from metastyle_hub.artifacts.config import ArtifactConfig, ArtifactError, BaseReference
+from metastyle_hub.artifacts.files import read_artifact
+from metastyle_hub.hub.reading import HubOptions, Snapshot
 from metastyle_hub.loading import Bases
 from metastyle_hub.parameters import MOVES
 

@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metastyle_hub.bilevel import MetaBatch, MetaTrainingConfig, inner_loop, meta_loss
 from metastyle_hub.data import TensorPool
 from metastyle_hub.errors import SettingError
 from metastyle_hub.loss import LossWeights, PerceptualLoss, Targets
-from metastyle_hub.meta_training import MetaTrainer
+from metastyle_hub.meta_training.bilevel import MetaBatch, MetaTrainingConfig, inner_loop, meta_loss
+from metastyle_hub.meta_training.trainer import MetaTrainer
 from metastyle_hub.model import MetaStyle
 from metastyle_hub.network import ImageTransformationNetwork, NetworkConfig, spike_penalty, transform, transform_traced
 from metastyle_hub.parameters import Parameters, is_norm_parameter, norm_parameters

@@ -14,12 +14,12 @@ import torch
 from PIL import Image
 
 from metastyle_hub import AdaptationConfig, LossWeights, MetaStyle, MetaStyleError, interpolate
-from metastyle_hub.artifact_config import ArtifactError, BaseReference
+from metastyle_hub.artifacts.config import ArtifactError, BaseReference
 from metastyle_hub.devices import DeviceError, training_dtype
 from metastyle_hub.errors import ImageError, SettingError
+from metastyle_hub.evaluation.fidelity import psnr
 from metastyle_hub.examples import example_photos
 from metastyle_hub.features import FeaturesError
-from metastyle_hub.fidelity import psnr
 from metastyle_hub.geometry import keep_colors, resize_short_side
 from metastyle_hub.images import load_image, to_tensor
 from metastyle_hub.interpolation import InterpolationError

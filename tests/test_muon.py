@@ -8,7 +8,7 @@ import pytest
 import tiny
 import torch
 
-from metastyle_hub.muon import Muon, has_directions, orthogonal
+from metastyle_hub.meta_training.muon import Muon, has_directions, orthogonal
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (16, 200), (200, 16)])

@@ -13,7 +13,7 @@ from hub_server import LocalHub
 from safetensors.torch import load_file, save_file
 
 from metastyle_hub import MetaStyle
-from metastyle_hub.artifact_config import CONFIG_FILE, WEIGHTS_FILE, ArtifactError
+from metastyle_hub.artifacts.config import CONFIG_FILE, WEIGHTS_FILE, ArtifactError
 from metastyle_hub.features import SPECS, FeatureNetwork, load_features
 from metastyle_hub.learning import predicted_start
 from metastyle_hub.loss import SCALES, PerceptualLoss

@@ -12,13 +12,13 @@ import tiny
 import torch
 
 from metastyle_hub.adaptation import AdaptationConfig
-from metastyle_hub.bilevel import MetaTrainingConfig
 from metastyle_hub.data import TensorPool
 from metastyle_hub.errors import SettingError
 from metastyle_hub.loss import SCALES
+from metastyle_hub.meta_training.bilevel import MetaTrainingConfig
+from metastyle_hub.meta_training.rolling import RollingConfig, RollingTrainer
 from metastyle_hub.network import transform
 from metastyle_hub.parameters import is_norm_parameter, moving_parameters
-from metastyle_hub.rolling_training import RollingConfig, RollingTrainer
 
 CONFIG = RollingConfig(
     steps=8, styles=2, slots=4, trajectory=3, size=16, style_size=32, rise_steps=2, ema=0.9, network=tiny.NETWORK

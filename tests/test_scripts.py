@@ -18,14 +18,14 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from metastyle_hub.bilevel import MetaTrainingConfig
+from metastyle_hub.evaluation.fidelity import psnr
 from metastyle_hub.examples import example_styles
 from metastyle_hub.features import SPECS, FeatureNetwork, load_features
-from metastyle_hub.fidelity import psnr
 from metastyle_hub.images import save_image
+from metastyle_hub.meta_training.bilevel import MetaTrainingConfig
+from metastyle_hub.meta_training.rolling import RollingConfig
 from metastyle_hub.model import MetaStyle
 from metastyle_hub.network import NetworkConfig
-from metastyle_hub.rolling_training import RollingConfig
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 

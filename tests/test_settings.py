@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from metastyle_hub.adaptation import AdaptationConfig
-from metastyle_hub.bilevel import MetaTrainingConfig
 from metastyle_hub.errors import MetaStyleError
 from metastyle_hub.loss import LossWeights
+from metastyle_hub.meta_training.bilevel import MetaTrainingConfig
 from metastyle_hub.network import NetworkConfig
 from metastyle_hub.settings import Settings, add_arguments, from_arguments, setting
 

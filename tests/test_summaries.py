@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metastyle_hub.bars import Bar, bars, bars_as_markdown
-from metastyle_hub.fidelity import Fidelity
-from metastyle_hub.measurements import Measurement
-from metastyle_hub.plots import PlotError, plot_losses
-from metastyle_hub.summaries import as_markdown, compare, geometric_mean, summarize
+from metastyle_hub.evaluation.bars import Bar, bars, bars_as_markdown
+from metastyle_hub.evaluation.fidelity import Fidelity
+from metastyle_hub.evaluation.measurements import Measurement
+from metastyle_hub.evaluation.plots import PlotError, plot_losses
+from metastyle_hub.evaluation.summaries import as_markdown, compare, geometric_mean, summarize
 
 
 def rows(method: str, step: int, totals: dict[tuple[int, int], float]) -> list[Measurement]:

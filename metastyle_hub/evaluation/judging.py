@@ -30,15 +30,15 @@ from PIL import Image
 from torch import Tensor
 
 from metastyle_hub.adaptation import AdaptationConfig, AdaptationStep, adapt_parameters
-from metastyle_hub.artifacts import fingerprint
+from metastyle_hub.artifacts.files import fingerprint
 from metastyle_hub.data import FolderPool, ImagePool, center_crops
 from metastyle_hub.errors import SettingError
+from metastyle_hub.evaluation.gatys import GatysConfig, optimize_pixels
+from metastyle_hub.evaluation.measurements import Ledger, Measurement, digest, key_of, loss_key, pool_key
 from metastyle_hub.features import SPECS, FeatureNetwork, load_features
-from metastyle_hub.gatys import GatysConfig, optimize_pixels
 from metastyle_hub.images import load_image, save_image, to_pil
 from metastyle_hub.learning import predicted_start
 from metastyle_hub.loss import SCALES, LossWeights, PerceptualLoss
-from metastyle_hub.measurements import Ledger, Measurement, digest, key_of, loss_key, pool_key
 from metastyle_hub.network import ImageTransformationNetwork, NetworkConfig, transform
 from metastyle_hub.parameters import Parameters
 from metastyle_hub.sheets import contact_sheet

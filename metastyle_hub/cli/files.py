@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, count
 from pathlib import Path
 
-from metastyle_hub.artifact_config import CONFIG_FILE, WEIGHTS_FILE
-from metastyle_hub.artifacts import check_folder
-from metastyle_hub.cards import CARD_FILE, PREVIEW_FILE
+from metastyle_hub.artifacts.cards import CARD_FILE, PREVIEW_FILE
+from metastyle_hub.artifacts.config import CONFIG_FILE, WEIGHTS_FILE
+from metastyle_hub.artifacts.files import check_folder
 from metastyle_hub.errors import ImageError
 from metastyle_hub.images import list_images
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from metastyle_hub.measurements import Measurement
+from metastyle_hub.evaluation.measurements import Measurement
 
 __all__ = ["Interval", "Summary", "as_markdown", "compare", "geometric_mean", "summarize"]
 

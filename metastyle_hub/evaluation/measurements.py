@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metastyle_hub.artifacts import fingerprint
+from metastyle_hub.artifacts.files import fingerprint
 from metastyle_hub.data import FolderPool, ImagePool
 from metastyle_hub.loss import PerceptualLoss
 

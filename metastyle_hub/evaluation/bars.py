@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from metastyle_hub.fidelity import Fidelity
-from metastyle_hub.measurements import Measurement
-from metastyle_hub.summaries import compare
+from metastyle_hub.evaluation.fidelity import Fidelity
+from metastyle_hub.evaluation.measurements import Measurement
+from metastyle_hub.evaluation.summaries import compare
 
 __all__ = ["Bar", "bars", "bars_as_markdown"]
 

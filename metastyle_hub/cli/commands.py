@@ -24,14 +24,14 @@ from PIL import Image
 from tqdm import tqdm
 
 from metastyle_hub.adaptation import AdaptationConfig
-from metastyle_hub.artifacts import fingerprint
-from metastyle_hub.cli_files import distinct, photo_files, room_for_style, suffix_for
-from metastyle_hub.cli_hub import add_hub_commands
-from metastyle_hub.cli_space import add_space_command
-from metastyle_hub.demo import Demo, demo_steps
+from metastyle_hub.artifacts.files import fingerprint
+from metastyle_hub.cli.demo import Demo, demo_steps
+from metastyle_hub.cli.files import distinct, photo_files, room_for_style, suffix_for
+from metastyle_hub.cli.hub import add_hub_commands
+from metastyle_hub.cli.space import add_space_command
 from metastyle_hub.devices import keep_freed_memory
 from metastyle_hub.errors import ImageError, MetaStyleError, SettingError
-from metastyle_hub.hub import EMBEDDED
+from metastyle_hub.hub.reading import EMBEDDED
 from metastyle_hub.images import check_writable, load_image, save_image
 from metastyle_hub.loading import load
 from metastyle_hub.loss import LossWeights
@@ -295,7 +295,3 @@ def _demo(args: argparse.Namespace) -> None:
                 bar.update()
                 bar.set_postfix_str(f"loss {event.loss:.2f}")
     print(f"{args.out}: a photo, two styles after 0, 5, 20 ... steps, and the way from one to the other")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL import Image
 
-from metastyle_hub.artifact_config import ArtifactConfig, ArtifactError, BaseReference
+from metastyle_hub.artifacts.config import ArtifactConfig, ArtifactError, BaseReference
 from metastyle_hub.version import __version__
 
 __all__ = [

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from metastyle_hub.hub_errors import hub_sentences
-from metastyle_hub.hub_limits import time_limits
+from metastyle_hub.hub.errors import hub_sentences
+from metastyle_hub.hub.limits import time_limits
 from metastyle_hub.version import __version__
 
 if TYPE_CHECKING:

@@ -36,7 +36,7 @@ def space_folder() -> Path:
     Raises:
         SpaceError: the package is not part of a checkout, or Gradio is not installed.
     """
-    folder = Path(__file__).resolve().parent.parent / "space"
+    folder = Path(__file__).resolve().parents[2] / "space"
     if not (folder / "app.py").is_file():
         raise SpaceError(
             f"The page is not part of the installed package ({folder} has no app.py); "

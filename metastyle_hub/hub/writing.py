@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metastyle_hub.artifact_config import WEIGHTS_FILE
-from metastyle_hub.cards import CARD_FILE, PREVIEW_FILE, STYLE_FILE, merge_cards
-from metastyle_hub.hub_client import REPO_ID, asking, client
-from metastyle_hub.hub_errors import HubError
-from metastyle_hub.hub_limits import add_file
+from metastyle_hub.artifacts.cards import CARD_FILE, PREVIEW_FILE, STYLE_FILE, merge_cards
+from metastyle_hub.artifacts.config import WEIGHTS_FILE
+from metastyle_hub.hub.client import REPO_ID, asking, client
+from metastyle_hub.hub.errors import HubError
+from metastyle_hub.hub.limits import add_file
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo, HfApi

@@ -30,11 +30,11 @@ import torch
 from torch import Tensor
 
 from metastyle_hub.adaptation import AdaptationConfig
-from metastyle_hub.bilevel import MetaTrainingConfig, restraint
 from metastyle_hub.data import CropConfig, check_scales, next_readable, random_crop, random_crops
 from metastyle_hub.errors import SettingError
 from metastyle_hub.loss import SCALES
-from metastyle_hub.meta_training import MetaStep, MetaTrainer
+from metastyle_hub.meta_training.bilevel import MetaTrainingConfig, restraint
+from metastyle_hub.meta_training.trainer import MetaStep, MetaTrainer
 from metastyle_hub.network import transform_traced
 from metastyle_hub.noise import random_corner
 from metastyle_hub.parameters import MOVES, Parameters, is_norm_parameter, moving_parameters

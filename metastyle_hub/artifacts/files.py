@@ -28,7 +28,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from metastyle_hub.artifact_config import CONFIG_FILE, WEIGHTS_FILE, ArtifactConfig, ArtifactError, is_ours
+from metastyle_hub.artifacts.config import CONFIG_FILE, WEIGHTS_FILE, ArtifactConfig, ArtifactError, is_ours
 from metastyle_hub.features import SPECS
 from metastyle_hub.network import ImageTransformationNetwork, NetworkConfig
 from metastyle_hub.parameters import Parameters, moving_parameters

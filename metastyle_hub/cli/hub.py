@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from metastyle_hub.hub import SORTS, HubError
+from metastyle_hub.hub.reading import SORTS, HubError
 
 __all__ = ["add_hub_commands"]
 
@@ -89,9 +89,9 @@ def _push(args: argparse.Namespace) -> None:
 
 
 def _pull(args: argparse.Namespace) -> None:
-    from metastyle_hub.artifact_config import CONFIG_FILE, WEIGHTS_FILE
-    from metastyle_hub.cards import CARD_FILE, PREVIEW_FILE, STYLE_FILE
-    from metastyle_hub.hub import HubOptions, fetch, fetch_extra
+    from metastyle_hub.artifacts.cards import CARD_FILE, PREVIEW_FILE, STYLE_FILE
+    from metastyle_hub.artifacts.config import CONFIG_FILE, WEIGHTS_FILE
+    from metastyle_hub.hub.reading import HubOptions, fetch, fetch_extra
     from metastyle_hub.model import MetaStyle
     from metastyle_hub.sharing import replace_files
 
@@ -110,7 +110,7 @@ def _pull(args: argparse.Namespace) -> None:
 
 
 def _list(args: argparse.Namespace) -> None:
-    from metastyle_hub.hub import list_styles
+    from metastyle_hub.hub.reading import list_styles
 
     count = 0
     for style in list_styles(args.search, author=args.author, base=args.base, sort=args.sort, limit=args.limit):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from metastyle_hub.errors import MetaStyleError
-from metastyle_hub.summaries import Summary
+from metastyle_hub.evaluation.summaries import Summary
 
 __all__ = ["PlotError", "plot_losses"]
 

@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from metastyle_hub.artifacts import fingerprint
-from metastyle_hub.bilevel import MetaBatch, MetaTrainingConfig, meta_loss
+from metastyle_hub.artifacts.files import fingerprint
 from metastyle_hub.data import CropConfig, ImagePool, random_crops
 from metastyle_hub.errors import SettingError
 from metastyle_hub.features import FeatureNetwork
 from metastyle_hub.loss import PerceptualLoss
+from metastyle_hub.meta_training.bilevel import MetaBatch, MetaTrainingConfig, meta_loss
+from metastyle_hub.meta_training.muon import Muon, has_directions
 from metastyle_hub.model import MetaStyle
-from metastyle_hub.muon import Muon, has_directions
 from metastyle_hub.network import ImageTransformationNetwork
 from metastyle_hub.noise import random_corner
 from metastyle_hub.parameters import Parameters, norm_parameters

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metastyle_hub.artifact_config import CONFIG_FILE, WEIGHTS_FILE, ArtifactConfig, ArtifactError
-from metastyle_hub.artifacts import expected_parameters, expected_predictor, stored_tensors
-from metastyle_hub.cards import PREVIEW_FILE, STYLE_TAG, base_tag
+from metastyle_hub.artifacts.cards import PREVIEW_FILE, STYLE_TAG, base_tag
+from metastyle_hub.artifacts.config import CONFIG_FILE, WEIGHTS_FILE, ArtifactConfig, ArtifactError
+from metastyle_hub.artifacts.files import expected_parameters, expected_predictor, stored_tensors
 from metastyle_hub.errors import MetaStyleError
-from metastyle_hub.hub_client import REPO_ID, asking, client
-from metastyle_hub.hub_errors import HubError
+from metastyle_hub.hub.client import REPO_ID, asking, client
+from metastyle_hub.hub.errors import HubError
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -38,7 +38,7 @@ _MOST_CONFIG = 1_000_000  # bytes; ours have a few thousand
 
 SORTS = ("likes", "downloads", "last_modified", "created_at", "trending_score")
 
-EMBEDDED = Path(__file__).parent / "pretrained" / "base"
+EMBEDDED = Path(__file__).parents[1] / "pretrained" / "base"
 
 
 @dataclass(frozen=True)
