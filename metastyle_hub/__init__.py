@@ -15,6 +15,8 @@ from metastyle_hub.interpolation import InterpolationError
 from metastyle_hub.loss import LossWeights
 from metastyle_hub.model import MetaStyle, StyleStep, interpolate
 from metastyle_hub.version import __version__
+from metastyle_hub.video.painting import VideoConfig
+from metastyle_hub.video.reading import VideoError
 
 __all__ = [
     "AdaptationConfig",
@@ -31,6 +33,8 @@ __all__ = [
     "MetaStyleError",
     "SettingError",
     "StyleStep",
+    "VideoConfig",
+    "VideoError",
     "__version__",
     "interpolate",
     "list_styles",

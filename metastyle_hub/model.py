@@ -37,6 +37,7 @@ from metastyle_hub.parameter_sets import ParameterSet
 from metastyle_hub.parameters import moving_parameters, widest
 from metastyle_hub.sharing import NOTHING, Along, save, share, without_paths
 from metastyle_hub.skeletons import resolve_dtype
+from metastyle_hub.video.painting import VideoConfig, VideoStep, paint_video
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo
@@ -351,6 +352,51 @@ class MetaStyle(ParameterSet):
         if isinstance(photo, list | tuple):
             return [self.stylize(p, strength=strength, size=size, keep_photo_colors=keep_photo_colors) for p in photo]
         return paint(self._network, self._at(strength), photo, size=size, keep_photo_colors=keep_photo_colors)
+
+    def stylize_video(self, source: str | os.PathLike[str], target: str | os.PathLike[str], **how: Any) -> Path:
+        """A film or an animation in this style, as a file. See `stylize_video_iter` for the arguments.
+
+        >>> style.stylize_video("walk.mp4", "painted.mp4", size=360)
+        """
+        for _ in self.stylize_video_iter(source, target, **how):
+            pass
+        return Path(target)
+
+    def stylize_video_iter(
+        self,
+        source: str | os.PathLike[str],
+        target: str | os.PathLike[str],
+        *,
+        strength: float = 1.0,
+        size: int | None = None,
+        keep_photo_colors: bool = False,
+        frames: int | None = None,
+        config: VideoConfig | None = None,
+    ) -> Iterator[VideoStep]:
+        """Paint a film frame by frame, and hold what stands still. Stop whenever you like: what is painted is kept.
+
+        Args:
+            source: a film (with the extra `video`), or an animated .gif, .webp or .png.
+            target: .mp4, .m4v, .mov or .mkv, with the sound of the film; or .gif, .webp, .png.
+            strength, keep_photo_colors: see `stylize`.
+            size: pixels of the short side; None keeps the film's.
+            frames: how many at most.
+            config: how still places are held, and how the film is compressed.
+
+        Raises:
+            VideoError: a film that cannot be read or written.
+            SettingError: strength outside [0, 1], a size or number of frames below 1.
+            DeviceError: while iterating, the memory of the device does not suffice.
+
+        >>> for step in style.stylize_video_iter("walk.mp4", "painted.mp4"):
+        ...     print(step.index, step.count)
+        """
+        parameters = self._at(strength)
+
+        def one(picture: Tensor) -> Tensor:
+            return paint(self._network, parameters, picture, keep_photo_colors=keep_photo_colors)
+
+        return paint_video(one, source, target, config, size=size, frames=frames)
 
     def _stylize_each(
         self, photos: Any, styles: Sequence[MetaStyle], strength: float, size: int | None, keep_photo_colors: bool

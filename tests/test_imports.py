@@ -35,7 +35,7 @@ def test_an_import_touches_no_device_no_network_and_not_gradio(module):
     found = json.loads(done.stdout)
     assert not found["cuda"] and not found["accelerate"]
     assert "metastyle_hub.model" in found["modules"]
-    for heavy in ("gradio", "accelerate", "huggingface_hub", "torchvision", "matplotlib"):
+    for heavy in ("gradio", "accelerate", "huggingface_hub", "torchvision", "matplotlib", "av"):
         assert heavy not in found["modules"], heavy
 
 
@@ -69,7 +69,8 @@ def test_the_arrows_between_folders_point_one_way():
 
 def test_the_public_names_are_there():
     work = {"MetaStyle", "StyleStep", "interpolate", "list_styles", "AdaptationConfig", "LossWeights", "HubStyle"}
+    work |= {"VideoConfig"}
     errors = {"MetaStyleError", "AdaptationError", "ArtifactError", "DeviceError", "FeaturesError", "HubError"}
-    errors |= {"ImageError", "InterpolationError", "SettingError"}
+    errors |= {"ImageError", "InterpolationError", "SettingError", "VideoError"}
     assert set(metastyle_hub.__all__) == work | errors | {"__version__"}
     assert all(issubclass(getattr(metastyle_hub, name), metastyle_hub.MetaStyleError) for name in errors)

@@ -5,6 +5,7 @@ metastyle stylize photo.jpg -s starry -o out.png    use it
 metastyle interpolate starry wave --content photo.jpg -o strip.png
 metastyle demo                                      see what this does, with pictures that come along
 metastyle info starry                               what an artefact is and where it came from
+metastyle video walk.mp4 -s starry -o painted.mp4   a film, frame by frame
 metastyle space                                     the same in the browser
 metastyle push starry me/starry-night               share it on the Hugging Face Hub; also pull, list, convert
 """
@@ -29,6 +30,7 @@ from metastyle_hub.cli.demo import Demo, demo_steps
 from metastyle_hub.cli.files import distinct, photo_files, room_for_style, suffix_for
 from metastyle_hub.cli.hub import add_hub_commands
 from metastyle_hub.cli.space import add_space_command
+from metastyle_hub.cli.video import add_video_command
 from metastyle_hub.devices import keep_freed_memory
 from metastyle_hub.errors import ImageError, MetaStyleError, SettingError
 from metastyle_hub.hub.reading import EMBEDDED
@@ -127,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_hub_commands(command)
     add_space_command(command)
+    add_video_command(command, _add_look)
 
     demo = command("demo", _demo, "make a picture that shows what this does", _DEMO)
     demo.add_argument(
