@@ -23,6 +23,14 @@ def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, which in names.items():
         with Image.open(example(which)) as picture:
             picture.convert("RGB").resize((96, 80)).save(tmp_path / name)
+    av = pytest.importorskip("av", reason="PyAV is not installed: pip install '.[video]'")
+    with av.open(str(tmp_path / "walk.mp4"), "w") as film, Image.open(tmp_path / "photo.jpg") as picture:
+        video = film.add_stream("libx264", rate=10)
+        video.width, video.height = picture.size
+        for frame in 2 * [av.VideoFrame.from_image(picture)]:
+            frame.pts = None
+            film.mux(video.encode(frame))
+        film.mux(video.encode(None))
     return tmp_path
 
 
@@ -32,11 +40,16 @@ def test_every_example_runs(pictures: Path, hub: LocalHub) -> None:
     names: dict[str, object] = {}
     for block in blocks:
         # two steps instead of a hundred: the example must run, it need not be beautiful
-        quick = re.sub(r"steps=\d+", "steps=2", block).replace('"wave.jpg")', '"wave.jpg", steps=2)')
+        quick = (
+            re.sub(r"steps=\d+", "steps=2", block)
+            .replace("size=360", "size=64")
+            .replace('"wave.jpg")', '"wave.jpg", steps=2)')
+        )
         exec(compile(quick, str(README), "exec"), names)
     assert Image.open(pictures / "out.png").size == (96, 80)
     assert Image.open(pictures / "step_0.png").size == (96, 80)
     assert Image.open(pictures / "again.png").size == (96, 80)
+    assert (pictures / "painted.mp4").stat().st_size > 0
     shared = hub.repos["me/starry-night"].files()
     assert {"config.json", "model.safetensors", "README.md", "preview.jpg"} <= shared.keys()
     mix = MetaStyle.from_pretrained(pictures / "my_mix")
