@@ -33,6 +33,7 @@ from common import PRIVATE, WORK, Parts, friendly, needed
 from compare_tab import compare_tab
 from mix_tab import mix_tab
 from styles_tab import styles_tab
+from video_tab import video_tab
 from visits import Visit
 
 HERE = Path(__file__).resolve().parent
@@ -77,10 +78,12 @@ def build(studio: Studio, forget_after: float = 600) -> gr.Blocks:
                 compare = compare_tab(studio, visit, adapt, tab)
             with gr.Tab(texts.TAB_MIX, elem_id="tab-mix") as tab:
                 mix = mix_tab(studio, visit, adapt, tab)
+            with gr.Tab(texts.TAB_VIDEO, elem_id="tab-video"):
+                video = video_tab(studio, visit)
             with gr.Tab(texts.TAB_STYLES, elem_id="tab-styles"):
                 styles = styles_tab(studio, visit, adapt)
         gr.Markdown(texts.FOOT, elem_id="foot")
-        _keep_lists_fresh(studio, visit, compare, mix, styles)
+        _keep_lists_fresh(studio, visit, compare, mix, video, styles)
         _for_programs(studio, adapt)
 
         def leave(request: gr.Request) -> None:
@@ -108,11 +111,11 @@ def _forget(page: gr.Blocks, session: str, after: float) -> None:
     timer.start()
 
 
-def _keep_lists_fresh(studio: Studio, visit: gr.State, compare: Parts, mix: Parts, styles: Parts) -> None:
+def _keep_lists_fresh(studio: Studio, visit: gr.State, compare: Parts, mix: Parts, video: Parts, styles: Parts) -> None:
     """Whenever the visit's styles have changed, the lists offer them; a choice that still exists stays."""
-    lists = [compare.left, compare.right, styles.pick, mix.first, mix.second, *mix.corners]
+    lists = [compare.left, compare.right, styles.pick, video.style, mix.first, mix.second, *mix.corners]
 
-    def fresh(visit: Any, left: str, right: str, pick: str | None, *mixing: str | None) -> Any:
+    def fresh(visit: Any, left: str, right: str, pick: str | None, filmed: str | None, *mixing: str | None) -> Any:
         visit = visit or Visit()
         entries, names, own = studio.entries(visit), studio.names(visit), list(visit.styles)
         latest = [*reversed(own), *studio.gallery]
@@ -129,6 +132,7 @@ def _keep_lists_fresh(studio: Studio, visit: gr.State, compare: Parts, mix: Part
             gr.Dropdown(choices=entries, value=left if left in entries else texts.THE_PHOTO),
             gr.Dropdown(choices=entries, value=right),
             gr.Dropdown(choices=own, value=pick if pick in own else (own or [None])[-1]),
+            gr.Dropdown(choices=names, value=filmed if filmed in own else (latest or [None])[0]),
         ]
         updates += [gr.Dropdown(choices=names, value=name) for name in still(mixing[:2]) + still(mixing[2:])]
         return *updates, gr.Row(visible=len(names) < 2), fragments.table(studio.rows(visit))

@@ -1,4 +1,4 @@
-"""The fourth tab: the styles of this visit, and those on the Hub."""
+"""The last tab: the styles of this visit, and those on the Hub."""
 
 from __future__ import annotations
 

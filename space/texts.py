@@ -9,7 +9,7 @@ INTRO = (
 )
 
 # ---- the tabs
-TAB_ADAPT, TAB_COMPARE, TAB_MIX, TAB_STYLES = "Adapt", "Compare", "Mix", "My styles"
+TAB_ADAPT, TAB_COMPARE, TAB_MIX, TAB_VIDEO, TAB_STYLES = "Adapt", "Compare", "Mix", "Video", "My styles"
 
 # ---- adapt
 PHOTO, PHOTO_ALT = "Photo", "The photo that is painted"
@@ -98,6 +98,17 @@ GRID_TITLE, GRID_GO = "Four styles, corner to corner", "Paint the grid"
 CORNERS = ("Top left", "Top right", "Bottom left", "Bottom right")
 GRID, GRID_ALT = "Grid", "Grid of blends with the four styles in its corners"
 
+# ---- video
+VIDEO_INTRO = (
+    "A film in a style, frame by frame, with its sound. What stands still in it stays still. The first {most} frames "
+    "are painted; stop at any time and keep what there is."
+)
+VIDEO, VIDEO_SIZE, VIDEO_GO = "Film", "Short side, pixels", "Paint the film"
+VIDEO_ALT, VIDEO_PAINTED = "The frame that was painted last", "The painted film"
+VIDEO_STARTING = "Opening the film ..."
+VIDEO_RUNNING = "**Frame {index} of {count}**, {left} left."
+VIDEO_DONE = "**Painted** {index} frames in {seconds}."
+
 # ---- my styles
 STYLES_INTRO = (
     "What you learned, mixed or added during this visit. It is forgotten soon after you leave: download what you want "
@@ -132,6 +143,7 @@ FOOT = (
 
 # ---- what went wrong
 NO_PHOTO, NO_STYLE = "Add a photo first.", "Add a style picture first."
+NO_VIDEO, NO_FRAMES = "Add a film first.", "There are no frames in this film; choose another."
 NO_RUN = "Learn a style first; a visit is forgotten after an hour without use."
 NO_SUCH_STYLE = "There is no style “{name}” in this visit; choose one from the list, or name a repo as user/name."
 NO_NAME = "Give the style a name first."

@@ -76,12 +76,20 @@ class Run:
 
 
 @dataclass
+class Shooting:
+    """A film being painted. `stopped` is set by the visitor, and heeded after the frame that is under way."""
+
+    stopped: bool = False
+
+
+@dataclass
 class Visit:
     """What one visitor has. It lives in the session's state and dies with it."""
 
     styles: dict[str, MetaStyle] = field(default_factory=dict)
     pictures: dict[str, Image.Image] = field(default_factory=dict)  # of the slow classic, to compare with
     run: Run | None = None
+    shooting: Shooting | None = None  # the film that is being painted
 
     def keep(self, name: str, style: MetaStyle, reserved: Container[str] = ()) -> str:
         """Keep a style under this name, or under one with a number; the oldest makes room. Returns the name."""

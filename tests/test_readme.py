@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
+import tiny
+from films import write_film
 from hub_server import LocalHub
 from PIL import Image
 
@@ -23,14 +25,7 @@ def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, which in names.items():
         with Image.open(example(which)) as picture:
             picture.convert("RGB").resize((96, 80)).save(tmp_path / name)
-    av = pytest.importorskip("av", reason="PyAV is not installed: pip install '.[video]'")
-    with av.open(str(tmp_path / "walk.mp4"), "w") as film, Image.open(tmp_path / "photo.jpg") as picture:
-        video = film.add_stream("libx264", rate=10)
-        video.width, video.height = picture.size
-        for frame in 2 * [av.VideoFrame.from_image(picture)]:
-            frame.pts = None
-            film.mux(video.encode(frame))
-        film.mux(video.encode(None))
+    write_film(tmp_path / "walk.mp4", [tiny.photo(), tiny.photo(seed=1)])
     return tmp_path
 
 

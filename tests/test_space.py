@@ -28,11 +28,13 @@ sys.path.insert(0, str(SPACE))
 
 import actions
 import app
+import filming
 import fragments
 import mixing
 import photos
 import texts
 import visits
+from films import write_film
 from gradio_client import Client, handle_file
 from hub_house import use_endpoint
 from hub_server import LocalHub
@@ -42,6 +44,7 @@ from metastyle_hub import AdaptationConfig, MetaStyle, MetaStyleError
 from metastyle_hub.examples import example
 
 CHROMIUM = Path("/usr/bin/chromium")
+FRAMES = [tiny.photo(seed=i) for i in range(4)]
 PHOTO, STYLE, OTHER = (example(name) for name in ("cat", "stained_glass", "night_swirls"))
 
 
@@ -243,7 +246,7 @@ def test_the_front_matter_is_what_the_hub_reads():
     card = SpaceCard.load(SPACE / "README.md").data
     assert card.sdk == "gradio" and card.app_file == "app.py" and (SPACE / card.app_file).is_file()
     assert card.title and card.license == "apache-2.0" and len(card.short_description) <= 60
-    assert "metastyle-hub @ git+https" in (SPACE / "requirements.txt").read_text()
+    assert "metastyle-hub[video] @ git+https" in (SPACE / "requirements.txt").read_text()
 
 
 @pytest.fixture
@@ -309,6 +312,40 @@ def test_styles_are_mixed(client):
     )
     assert Image.open(grid).width > 4 * visits.SMALL
     assert "Kept" in client.predict(first="stained glass", second="night swirls", share=0.5, api_name="/keep_mix")
+
+
+def test_a_film_is_painted_with_its_sound(client, tmp_path):
+    av = pytest.importorskip("av", reason="PyAV is not installed: pip install '.[video]'")
+    adapt(client, 2)
+    film = handle_file(write_film(tmp_path / "walk.mp4", FRAMES))
+    job = client.submit(video=film, style="stained glass", size=180, strength=1, api_name="/video")
+    job.result(timeout=60)
+    said = [status for _, status, *_ in job.outputs()]
+    assert "Frame 4 of 4" in " ".join(said) and "Painted** 4 frames" in said[-1]
+    with av.open(file_of(job.outputs()[-1][2])) as painted:
+        assert painted.streams.video[0].height == 180 and painted.streams.audio
+        assert sum(1 for _ in painted.decode(video=0)) == 4
+
+
+@pytest.mark.parametrize("name", ["text.mp4", "nothing.mp4"])
+def test_a_bad_film_gets_a_sentence_without_a_path(client, tmp_path, name):
+    adapt(client, 1)
+    (tmp_path / name).write_bytes(b"no film" if name == "text.mp4" else b"")
+    with pytest.raises(Exception, match=rf"^{name} is no film") as caught:
+        client.predict(
+            video=handle_file(tmp_path / name), style="stained glass", size=180, strength=1, api_name="/video"
+        )
+    assert "/" not in str(caught.value).split("convert")[0]
+
+
+def test_a_visitor_who_stops_keeps_the_frames_so_far(studio, tmp_path):
+    visit, shown = learn(studio), []
+    film, (name, style) = write_film(tmp_path / "walk.mp4", FRAMES), next(iter(visit.styles.items()))
+    for index, count, _, _, file in filming.shoot(studio, str(film), style, name, 1.0, 48, visit):
+        shown.append((index, count, file))
+        visit.shooting.stopped = index == 2
+    assert [(index, count) for index, count, _ in shown] == [(1, 4), (2, 4), (2, 4)]
+    assert shown[-1][2].stat().st_size > 0 and shown[0][2] is None
 
 
 def test_two_visitors_do_not_mix(url):
@@ -407,6 +444,7 @@ def test_the_examples_in_the_docs_run(url, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, picture in (("photo.jpg", PHOTO), ("wave.jpg", STYLE), ("glass.jpg", OTHER)):
         (tmp_path / name).write_bytes(picture.read_bytes())
+    write_film(tmp_path / "walk.mp4", FRAMES)
     names: dict = {}
     for block in blocks:
         exec(compile(block.replace("http://127.0.0.1:7860", url), "docs/space.md", "exec"), names)
@@ -594,6 +632,15 @@ def test_the_journey_through_the_page(browser, url, tmp_path, width, scheme):
         expect(page.locator("#compare-caption")).to_contain_text("Pixel optimisation")
         shot("5-compare")
 
+        page.get_by_role("tab", name=texts.TAB_VIDEO, exact=True).click()
+        page.locator("#video input[type=file]").set_input_files(write_film(tmp_path / "walk.mp4", FRAMES))
+        expect(page.locator("#video video")).to_be_visible()
+        page.locator("#video-go").click()
+        expect(page.locator("#video-status")).to_contain_text("Painted 4 frames")
+        expect(page.locator("#painted video")).to_be_visible()
+        expect(page.locator("#video-go")).to_be_visible()
+        shot("6-video")
+
         page.get_by_role("tab", name=texts.TAB_STYLES, exact=True).click()
         expect(page.locator("#table tbody tr")).to_have_count(2)
         page.locator("#download").click()
@@ -610,7 +657,7 @@ def test_the_journey_through_the_page(browser, url, tmp_path, width, scheme):
         chooser.value.set_files(packed)
         expect(page.locator("#styles-status")).to_contain_text("Added")
         expect(page.locator("#table tbody tr")).to_have_count(3)
-        shot("6-styles")
+        shot("7-styles")
 
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         page.get_by_role("tab", name=texts.TAB_ADAPT, exact=True).click()

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from films import write_film
 from PIL import Image
 from torch import Tensor
 
@@ -26,29 +27,6 @@ from metastyle_hub.video.steadying import steadied
 av = pytest.importorskip("av", reason="PyAV is not installed: pip install '.[video]'")
 
 PLAIN = VideoConfig(still=0, crf=0)
-
-
-def write_film(
-    path: Path, pictures: list[np.ndarray], times: list[float] | None = None, sound: str | None = "aac"
-) -> Path:
-    """A film of pictures (H, W, 3) at 10 frames a second, or at these times, with a tone beside them."""
-    with av.open(str(path), "w") as film:
-        video = film.add_stream("libx264", rate=10, options={"crf": "0"})
-        video.height, video.width = pictures[0].shape[:2]
-        video.pix_fmt, video.codec_context.time_base = "yuv444p", Fraction(1, 1000)
-        heard = film.add_stream(sound, rate=44100, layout="mono") if sound else None
-        for i, picture in enumerate(pictures):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            frame.pts, frame.time_base = round(1000 * (times[i] if times else i / 10)), Fraction(1, 1000)
-            film.mux(video.encode(frame))
-        film.mux(video.encode(None))
-        if heard is not None:
-            tone = np.sin(np.arange(44100 * len(pictures) // 10) / 20)[None].astype(np.float32)
-            piece = av.AudioFrame.from_ndarray(tone, format="fltp", layout="mono")
-            piece.sample_rate, piece.pts = 44100, 0
-            film.mux(heard.encode(piece))
-            film.mux(heard.encode(None))
-    return path
 
 
 def frames_of(path: Path) -> list[Frame]:
