@@ -19,7 +19,7 @@ from metastyle_hub.video.painting import paint_video
 
 __all__ = ["MOST_FRAMES", "SIZES", "shoot"]
 
-SIZES = (180, 240, 360, 480)  # pixels of the short side; a frame of 360 takes a CPU about half a second
+SIZES = (180, 240, 360, 480)  # pixels of the short side; a frame of 360 takes two cores a third of a second
 MOST_FRAMES = 240  # ten seconds of a usual film
 
 

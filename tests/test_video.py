@@ -88,6 +88,18 @@ def test_frames_of_uneven_length_keep_their_times(tmp_path: Path):
     assert [float(f.start) for f in frames_of(tmp_path / "out.mp4")] == pytest.approx(times, abs=1e-3)
 
 
+def test_pictures_and_sound_stay_together(tmp_path: Path):
+    late = write_film(tmp_path / "late.mkv", PICTURES, [0.5 + i / 10 for i in range(6)])  # the sound begins at once
+    for _ in paint_video(same, late, tmp_path / "out.mp4", PLAIN):
+        pass
+    for file in (late, tmp_path / "out.mp4"):
+        with av.open(str(file)) as made:
+            first = {
+                p.stream.type: float(p.pts * p.time_base) for p in reversed(list(made.demux())) if p.pts is not None
+            }
+        assert first["video"] - first["audio"] == pytest.approx(0.5, abs=0.03), file.name
+
+
 def test_films_of_phones_come_out_upright(tmp_path: Path):
     source = write_film(tmp_path / "in.mp4", PICTURES[:2], sound=None)
     lying = frames_of(source)[0].picture

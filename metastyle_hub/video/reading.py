@@ -82,19 +82,21 @@ class Clip:
             start += lasts
 
     def _film(self) -> Iterator[Frame | Sound]:
-        av, first, seen = pyav(), None, 0
+        av, seen = pyav(), 0
+        begin = Fraction(self._opened.start_time or 0, av.time_base)  # of pictures or sound, whichever comes first
         streams = [self._opened.streams.video[0], *([self.sound] if self.sound else [])]
         try:
             for packet in self._opened.demux(streams):
                 if packet.stream.type == "audio":
                     if packet.dts is not None:  # the last one is empty
+                        shift = round(begin / packet.time_base)
+                        packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
                         yield Sound(packet)
                     continue
                 for decoded in packet.decode():
                     at = Fraction(decoded.pts or 0) * (decoded.time_base or 1 / self.rate)
-                    first = at if first is None else first
                     seen += 1
-                    yield Frame(_upright(decoded), at - first)
+                    yield Frame(_upright(decoded), at - begin)
         except av.FFmpegError as error:
             if not seen:
                 raise VideoError(f"{self.name} cannot be decoded ({first_line(error)}); convert it first.") from error

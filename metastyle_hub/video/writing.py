@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import secrets
+from collections.abc import Iterator
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -122,7 +123,7 @@ class Writer:
             self._aside.unlink(missing_ok=True)
 
     @contextlib.contextmanager
-    def _told(self) -> Any:
+    def _told(self) -> Iterator[None]:
         try:
             yield
         except Exception as error:  # encoders raise as many kinds as decoders do
