@@ -12,6 +12,7 @@ from typing import Any
 import gradio as gr
 import texts
 from photos import Photo
+from pictures import ShownImage, ShownPair
 
 from metastyle_hub import MetaStyleError
 
@@ -83,7 +84,7 @@ def picture_shown(
     label: str, alt: str, elem_id: str, value: str | None = None, *, format: str = "jpeg", **settings: Any
 ) -> gr.Image:
     """A picture that the page shows: to look at, enlarge and download, not to change."""
-    return gr.Image(
+    return ShownImage(
         value,
         label=label,
         alt_text=alt,
@@ -98,7 +99,7 @@ def picture_shown(
 def pair_shown(label: str, elem_id: str, divider_id: str, **settings: Any) -> gr.ImageSlider:
     """Two pictures with a divider between them; below it stands the divider once more, as a slider for the keyboard,
     which cannot reach the handle in the picture."""
-    pictures = gr.ImageSlider(
+    pictures = ShownPair(
         label=label, format="jpeg", interactive=False, buttons=PICTURE_BUTTONS, elem_id=elem_id, **settings
     )
     divider = gr.Slider(0, 100, 50, step=1, label=texts.DIVIDER, buttons=[], elem_id=divider_id, elem_classes="divider")

@@ -32,6 +32,7 @@ import filming
 import fragments
 import mixing
 import photos
+import pictures
 import texts
 import visits
 from films import write_film
@@ -163,8 +164,8 @@ def test_visitors_at_the_same_time_get_their_own_styles(studio):
         learning = pool.submit(learn, studio, 10, "all")
         both = [list(pool.map(lambda v: studio.at_step(2, 1, False, v)[2], visits)) for _ in range(4)]
     assert learning.result().run.last.index == 10
-    for pictures in both:
-        assert [np.asarray(p).tolist() for p in pictures] == [np.asarray(p).tolist() for p in alone]
+    for painted in both:
+        assert [np.asarray(p).tolist() for p in painted] == [np.asarray(p).tolist() for p in alone]
 
 
 def test_a_stopped_run_is_kept_as_it_was(studio):
@@ -231,6 +232,17 @@ def test_pixel_optimisation_streams_and_stays_to_be_compared(studio):
     assert last[0] == 4
     name = studio.entries(visit)[-1]
     assert studio.entry(name, photo, visit).size == photo.view().size
+
+
+def test_a_picture_shown_again_is_not_written_again(tmp_path):
+    picture = Image.fromarray(tiny.photo())
+    file = Path(pictures.whole(picture, str(tmp_path), "jpeg"))
+    assert Image.open(file).size == picture.size and [p.name for p in file.parent.iterdir()] == ["picture.jpeg"]
+    file.write_bytes(b"a browser is reading this")
+    assert pictures.whole(picture.copy(), str(tmp_path), "jpeg") == str(file)
+    assert file.read_bytes() == b"a browser is reading this"
+    shown = pictures.ShownPair(format="jpeg").postprocess((picture, None))
+    assert Image.open(shown.root[0].path).size == picture.size and shown.root[1] is None
 
 
 def test_words_from_outside_are_escaped():
