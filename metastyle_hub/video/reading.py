@@ -88,7 +88,7 @@ class Clip:
         try:
             for packet in self._opened.demux(streams):
                 if packet.stream.type == "audio":
-                    if packet.dts is not None:  # the last one is empty
+                    if packet.dts is not None and packet.pts is not None:  # the last one is empty
                         shift = round(begin / packet.time_base)
                         packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
                         yield Sound(packet)
