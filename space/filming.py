@@ -13,7 +13,7 @@ from torch import Tensor
 from visits import Shooting, Visit, VisitError
 from workshop import Workshop
 
-from metastyle_hub import MetaStyle, VideoError
+from metastyle_hub import ImageError, MetaStyle, VideoError
 from metastyle_hub.images import to_pil
 from metastyle_hub.video.painting import paint_video
 
@@ -50,7 +50,7 @@ def shoot(
                 yield index, count, now - started, to_pil(step.picture) if glance else None, None
                 if shooting.stopped:
                     break
-    except VideoError as error:
+    except (VideoError, ImageError) as error:
         raise VisitError(str(error).replace(str(source), source.name)) from None
     if index:
         yield index, count, time.monotonic() - started, None, target

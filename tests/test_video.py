@@ -20,6 +20,8 @@ from torch import Tensor
 
 from metastyle_hub import MetaStyle, SettingError, VideoConfig, VideoError
 from metastyle_hub.cli import main
+from metastyle_hub.errors import ImageError
+from metastyle_hub.images import ImageLimits
 from metastyle_hub.video.painting import paint_video
 from metastyle_hub.video.reading import Frame, Sound, open_clip
 from metastyle_hub.video.steadying import steadied
@@ -197,6 +199,15 @@ def test_a_film_that_cannot_be_is_one_sentence(film: Path, tmp_path: Path, sourc
     with pytest.raises(VideoError, match=words) as caught:
         paint_video(same, tmp_path / source, tmp_path / target)  # at once, before the first frame
     assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".gif"])
+def test_frames_of_too_many_pixels_are_refused_before_they_are_decoded(film: Path, tmp_path: Path, suffix: str):
+    images = [Image.fromarray(p) for p in PICTURES]
+    images[0].save(tmp_path / "walk.gif", save_all=True, append_images=images[1:])
+    with pytest.raises(ImageError, match="pixels"):
+        open_clip(tmp_path / f"walk{suffix}", ImageLimits(max_pixels=48 * 64 - 1))
+    open_clip(tmp_path / f"walk{suffix}", ImageLimits(max_pixels=48 * 64)).close()
 
 
 @pytest.mark.parametrize("settings", [{"size": 0}, {"frames": 0}])

@@ -48,12 +48,16 @@ def _video(args: argparse.Namespace) -> None:
         config=from_arguments(VideoConfig, args),
     )
     started, index = time.perf_counter(), 0
+    stopped: KeyboardInterrupt | None = None
     try:
         with tqdm(unit="frame", desc=args.out.name[:20]) as bar:
             for step in steps:
                 index, bar.total = step.index, step.count
                 bar.update(step.index - bar.n)
-    finally:
+    except KeyboardInterrupt as interrupt:
+        stopped = interrupt
         steps.close()  # type: ignore[attr-defined]  # a generator: stopped early, it finishes the file
-        if index:
-            print(f"{args.out}: {index} frames, {(time.perf_counter() - started) / index:.2f} s each")
+    if index:
+        print(f"{args.out}: {index} frames, {(time.perf_counter() - started) / index:.2f} s each")
+    if stopped:
+        raise stopped

@@ -14,7 +14,8 @@ import torch
 from PIL import Image, ImageSequence
 from torch import Tensor
 
-from metastyle_hub.errors import MetaStyleError, first_line
+from metastyle_hub.decoding import DEFAULT_LIMITS, ImageLimits, check_pixels
+from metastyle_hub.errors import ImageError, MetaStyleError, first_line
 from metastyle_hub.images import load_image, to_tensor
 
 __all__ = ["ANIMATIONS", "Clip", "Frame", "Sound", "VideoError", "open_clip", "pyav"]
@@ -104,12 +105,12 @@ class Clip:
             log.warning("%s is broken after frame %d (%s); it ends there.", self.name, seen, first_line(error))
 
 
-def open_clip(source: str | os.PathLike[str]) -> Clip:
+def open_clip(source: str | os.PathLike[str], limits: ImageLimits = DEFAULT_LIMITS) -> Clip:
     """A film or an animation, opened.
 
     Raises:
         VideoError: there is none, or it cannot be read.
-        ImageError: an animation that is broken.
+        ImageError: an animation that is broken, or frames with more pixels than a picture may have.
 
     >>> clip = open_clip("walk.mp4")
     >>> clip.count, clip.rate
@@ -119,7 +120,7 @@ def open_clip(source: str | os.PathLike[str]) -> Clip:
     if not path.is_file():
         raise VideoError(f"There is no file {path}; check its name.")
     if path.suffix.lower() in ANIMATIONS:
-        load_image(path)  # all that is wrong with pictures has its sentence there
+        load_image(path, limits)  # all that is wrong with pictures has its sentence there
         image = Image.open(path)
         image.load()
         count = int(getattr(image, "n_frames", 1))
@@ -133,6 +134,11 @@ def open_clip(source: str | os.PathLike[str]) -> Clip:
         film.close()
         raise VideoError(f"{path} has no pictures in it; name a film.")
     stream = film.streams.video[0]
+    try:
+        check_pixels(str(path), stream.width, stream.height, limits)
+    except ImageError:
+        film.close()
+        raise
     stream.thread_type = "AUTO"
     rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
     told: int | None = stream.frames or None
