@@ -1,6 +1,6 @@
-# make demo   sets up everything, learns two styles, writes demo/demo.png
-# make space  sets up everything, serves the Gradio page on this machine
-# make test   sets up everything, runs linter, type checker and tests
+# make demo    sets up everything, adapts two styles, writes demo/demo.png
+# make space   sets up everything, serves the Gradio app on this machine
+# make test    sets up everything, runs linter, type checker and tests
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
@@ -20,8 +20,8 @@ $(VENV)/.%: $(VENV)/.ready
 demo: $(VENV)/.ready
 	$(BIN)/metastyle demo -o demo/demo.png
 
-space: $(VENV)/.space
-	$(BIN)/python space/app.py
+space: $(VENV)/.app
+	$(BIN)/metastyle space
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

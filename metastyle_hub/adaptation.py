@@ -1,185 +1,331 @@
-"""Adaptation: the inner problem at deployment. From the base, a stream of steps towards one style.
+"""Adaptation: the inner problem at deployment. From the base, a stream of gradient steps towards one style.
 
-    w_0 = theta,   w_t = Adam step on E_c [ log loss(c, s, M(c; w_{t-1})) ] + spikes(w_{t-1}),   w_1 from a prediction
+    w_0 = theta,   w_t = Adam step on E_c [ log loss(c, s, M(c; w_{t-1})) ] + outliers(w_{t-1}),   t = 1 ... steps
 
-A base may come with a predictor (`prediction.py`), which guesses scales and shifts from the style; then the first step
-is taken from that guess instead of from theta. Without one, and with a `spike_weight` of 0, it is the paper's
-adaptation: the penalty on spikes (`network.spike_penalty`) is what keeps blobs out of flat places.
+This is the inner loop of MAML (Finn et al. 2017) at test time. `trainable="norm"` adapts what the inner loop of
+meta-training adapts (as ANIL, Raghu et al. 2020, adapts only the head). If the base has a style predictor, the first
+step starts from its prediction instead of theta. `AdaptationConfig.paper()` is the paper's own setting: all
+parameters, plain content and style losses, no prediction.
 
-Pure: parameters in, parameters out; neither the network nor theta is changed, and stopping at any step leaves a
-usable style.
+Everything here is a pure function of parameters: neither the network nor theta changes, and every step is a usable
+style, so that a caller may stop at any time.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypedDict
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
-from metastyle_hub.data import CropConfig, ImagePool, check_scales, random_crops
-from metastyle_hub.errors import MetaStyleError
-from metastyle_hub.loss import LossWeights, PerceptualLoss
-from metastyle_hub.network import spike_penalty, transform_traced
-from metastyle_hub.noise import random_corner
-from metastyle_hub.parameters import MOVES, Parameters, is_decoder_parameter, is_norm_parameter, moving_parameters
-from metastyle_hub.settings import Settings, setting
+from metastyle_hub.config import Config, option
+from metastyle_hub.data.datasets import CropConfig, ImageDataset, check_crop_scales, random_crops
+from metastyle_hub.errors import AdaptationError
+from metastyle_hub.images.io import to_tensor
+from metastyle_hub.images.transforms import resize_short_side
+from metastyle_hub.losses import MAX_STYLE_SCALES, LossWeights, PerceptualLoss, outlier_penalty
+from metastyle_hub.networks.feature_extractor import load_feature_extractor
+from metastyle_hub.networks.layers import random_noise_offset
+from metastyle_hub.networks.param_groups import (
+    TRAINABLE,
+    Parameters,
+    is_decoder_parameter,
+    is_norm_parameter,
+    trainable_parameters,
+)
+from metastyle_hub.networks.style_predictor import StylePredictor
+from metastyle_hub.networks.transformer_net import transform_with_activations
 
-__all__ = ["AdaptationConfig", "AdaptationError", "AdaptationStep", "adapt_parameters"]
+__all__ = [
+    "AdaptationConfig",
+    "AdaptationOptions",
+    "AdaptationStep",
+    "adapt_parameters",
+    "mean_style_grams",
+    "predicted_initialization",
+    "style_tensor",
+]
 
-
-class AdaptationError(MetaStyleError, ArithmeticError):
-    """The loss is not finite; the message says at which step and with which weights."""
+# of Adam: with the usual 0.999 the large first gradients would shrink all of a hundred steps
+_BETAS = (0.9, 0.99)
+_MAX_ASPECT = 4  # of a style image; a longer one is cropped to its center
 
 
 @dataclass(frozen=True)
-class AdaptationConfig(Settings):
-    """How a style is learned. The defaults were chosen by evaluation: docs/decisions.md has the tables."""
+class AdaptationConfig(Config):
+    """How a style is adapted. The defaults were chosen by evaluation (docs/experiments.md)."""
 
-    steps: int = setting(100, "gradient steps; 100 to 200 in the paper", low=0, high=1000)
-    parameters: str = setting(
+    steps: int = option(100, "gradient steps; 100 to 200 in the paper", low=0, high=1000)
+    trainable: str = option(
         "decoder",
-        "what moves: norm, scales and shifts only (13 kB); decoder, these and the convolutions behind the trunk "
-        "(0.4 MB); or all of the network (7 MB)",
-        choices=MOVES,
+        "parameters to train: norm, the instance norms (13 kB); decoder, these and the decoder's convolutions "
+        "(0.4 MB); or all (7 MB)",
+        choices=TRAINABLE,
     )
-    predict: bool = setting(True, "whether the first step begins where the base's predictor says, if it has one")
-    learning_rate: float = setting(1e-3, "of Adam on convolutions; source: docs/decisions.md", low=0, high=1)
-    rise_steps: int = setting(30, "first steps, over which the rate on convolutions rises from 0", low=0, high=1000)
-    norm_learning_rate: float = setting(3e-2, "of Adam on scales and shifts; source: docs/decisions.md", low=0, high=1)
-    trunk_share: float = setting(
+    style_size: int = option(
+        256, "pixels of the style image's short side; smaller gives finer strokes", low=32, high=1024
+    )
+    seed: int = option(0, "of the content crops", low=0)
+    use_predictor: bool = option(True, "whether the first step starts from the base's predicted initialization")
+    learning_rate: float = option(1e-3, "of Adam on convolutions", low=0, high=1, advanced=True)
+    norm_learning_rate: float = option(3e-2, "of Adam on norm parameters", low=0, high=1, advanced=True)
+    warmup_steps: int = option(
+        30, "steps of linear warmup of the learning rate on convolutions", low=0, high=1000, advanced=True
+    )
+    final_lr_ratio: float = option(
+        0.1, "final learning-rate ratio, at the end of a cosine decay", low=0, high=1, advanced=True
+    )
+    freeze_encoder_after: float = option(
         0.5,
-        "with parameters decoder: the share of the steps, from the first, in which norms before the decoder move too; "
-        "the others are a fifth shorter; source: docs/decisions.md",
+        "with trainable=decoder: the share of the steps after which all norms before the decoder are frozen; frozen "
+        "steps are a fifth faster",
         low=0,
         high=1,
+        advanced=True,
     )
-    final_rate: float = setting(0.1, "the last step's share of the rates, which fall along a cosine", low=0, high=1)
-    size: int = setting(128, "pixels a side of the content crops, a multiple of 4", low=64, high=1024, multiple=4)
-    style_size: int = setting(
-        256, "pixels of the style picture's short side: smaller gives finer strokes", low=32, high=1024
+    crop_size: int = option(
+        128, "pixels a side of the content crops, a multiple of 4", low=64, high=1024, multiple=4, advanced=True
     )
-    batch: int = setting(4, "content crops per step; source: docs/decisions.md", low=1, high=16)
-    min_scale: float = setting(0.3, "least share of a photo's short side that a crop spans", low=0.01, high=1)
-    max_scale: float = setting(0.7, "largest; size / max_scale is the size of use that it is for", low=0.01, high=1)
-    spike_weight: float = setting(5.0, "of spots where layers are far out, which become blobs", low=0)
-    spike_limit: float = setting(2.0, "standard deviations up to which a layer's channels are free, on average", low=0)
-    features: str = setting("compact", "feature network of the loss", choices=("compact", "vgg16", "vgg19"))
-    precision: str = setting(
-        "auto", "arithmetic; auto is bfloat16 where the hardware has it", choices=("auto", "float32", "bfloat16")
+    batch_size: int = option(4, "content crops per step", low=1, high=16, advanced=True)
+    min_scale: float = option(
+        0.3, "smallest crop, as a share of the content image's short side", low=0.01, high=1, advanced=True
     )
-    seed: int = setting(0, "of the draw of contents", low=0)
+    max_scale: float = option(
+        0.7, "largest crop; crop_size / max_scale is the output size it trains for", low=0.01, high=1, advanced=True
+    )
+    outlier_weight: float = option(5.0, "weight of the activation outlier penalty", low=0, advanced=True)
+    outlier_limit: float = option(
+        2.0, "standard deviations that the outlier penalty allows", low=0, advanced=True
+    )
+    feature_extractor: str = option(
+        "compact", "feature extractor of the loss", choices=("compact", "vgg16", "vgg19"), advanced=True
+    )
+    precision: str = option(
+        "auto",
+        "dtype of the arithmetic; auto is bfloat16 where the hardware has it",
+        choices=("auto", "float32", "bfloat16"),
+        advanced=True,
+    )
     weights: LossWeights = field(default_factory=LossWeights)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_scales(self.min_scale, self.max_scale)
+        check_crop_scales(self.min_scale, self.max_scale)
 
-    def rate(self, step: int) -> float:
-        """The share of the learning rates at a step: half a cosine from 1 to `final_rate`."""
+    @classmethod
+    def paper(cls) -> AdaptationConfig:
+        """Return the paper's setting: Adam on all parameters at 1e-3, VGG-16, one 256 px crop, two loss terms.
+
+        >>> AdaptationConfig.paper().replace(steps=200).trainable
+        'all'
+        """
+        return cls(
+            trainable="all",
+            use_predictor=False,
+            norm_learning_rate=1e-3,
+            warmup_steps=0,
+            final_lr_ratio=1,
+            crop_size=256,
+            batch_size=4,
+            min_scale=0.5,
+            max_scale=1,
+            outlier_weight=0,
+            feature_extractor="vgg16",
+            weights=LossWeights.paper(),
+        )
+
+    def lr_ratio(self, step: int) -> float:
+        """Return the learning rates' share of their peak: half a cosine from 1 to `final_lr_ratio`."""
         progress = step / max(1, self.steps - 1)
-        return self.final_rate + (1 - self.final_rate) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        return self.final_lr_ratio + (1 - self.final_lr_ratio) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
-    def moves(self, name: str, step: int) -> bool:
-        """Whether a parameter that adaptation moves is moved at this very step."""
-        early = self.parameters != "decoder" or step < self.trunk_share * self.steps
-        return early or is_decoder_parameter(name)
+    def warmup(self, step: int) -> float:
+        """Return a further factor on convolutions, which would overtake the norms: linear up to 1."""
+        return min(1.0, (step + 1) / max(1, self.warmup_steps))
 
-    def rise(self, step: int) -> float:
-        """The further share of the rate on convolutions, which would run ahead of the norms: up to 1, in a line."""
-        return min(1.0, (step + 1) / max(1, self.rise_steps))
+    def is_trained(self, name: str, step: int) -> bool:
+        """Return whether a trainable parameter is updated at this step."""
+        encoder = self.trainable != "decoder" or step < self.freeze_encoder_after * self.steps
+        return encoder or is_decoder_parameter(name)
+
+
+class AdaptationOptions(TypedDict, total=False):
+    """The fields of `AdaptationConfig` as keyword arguments, so that editors complete them."""
+
+    steps: int
+    trainable: str
+    style_size: int
+    seed: int
+    use_predictor: bool
+    learning_rate: float
+    norm_learning_rate: float
+    warmup_steps: int
+    final_lr_ratio: float
+    freeze_encoder_after: float
+    crop_size: int
+    batch_size: int
+    min_scale: float
+    max_scale: float
+    outlier_weight: float
+    outlier_limit: float
+    feature_extractor: str
+    precision: str
+    weights: LossWeights
 
 
 @dataclass(frozen=True)
 class AdaptationStep:
-    """The state after `index` gradient steps (0 is the base), and its losses on the contents of that moment."""
+    """The state after `index` gradient steps (0 is the base), with its losses on the content crops of that step."""
 
     index: int
-    loss: float
+    loss: float  # total
     content: float
     style: float
-    parameters: Parameters  # the whole network's, detached; what does not move is shared by all steps: read only
+    parameters: Parameters  # of the whole network, detached; frozen tensors are shared by all steps: read only
 
 
 def adapt_parameters(
     network: nn.Module,
     theta: Mapping[str, Tensor],
-    style: Tensor,
-    contents: ImagePool,
+    style: Tensor | Sequence[Tensor],
+    contents: ImageDataset,
     loss: PerceptualLoss,
     config: AdaptationConfig,
-    start: Mapping[str, Tensor] | None = None,
+    initialization: Mapping[str, Tensor] | None = None,
 ) -> Iterator[AdaptationStep]:
     """Adapt theta to a style: `config.steps + 1` yields, the first before any step, the last after all of them.
 
     Args:
-        style: (1, 3, H, W) in [0, 1].
-        contents: what the crops of every step are drawn from.
-        loss: its feature network's dtype is that of the arithmetic.
-        start: scales and shifts from which the first step is taken, as `StylePredictor.start` gives them; theta's own
-            are what the yield before it has.
+        network: gives the architecture; its own parameters are not used.
+        theta: the initial parameters.
+        style: (1, 3, H, W) in [0, 1], or several such images of one style, whose Gram matrices are averaged.
+        contents: the dataset of the content crops.
+        loss: the dtype of its feature extractor is that of the arithmetic.
+        config: learning rates, crops and so on.
+        initialization: norm parameters that the first step starts from, see `predicted_initialization`. The first
+            yield still shows theta.
 
     Raises:
-        AdaptationError: the loss is not finite.
+        AdaptationError: if the loss is not finite.
 
     >>> for step in adapt_parameters(network, theta, style, contents, loss, AdaptationConfig(steps=20)):
     ...     print(step.index, step.loss)
     """
     device = next(iter(theta.values())).device
-    with torch.inference_mode(False):  # a caller's inference mode would make tensors that can never have a gradient
+    with torch.inference_mode(False):  # inference mode of the caller would make tensors that cannot require gradients
         weights: Parameters = {name: p.detach().clone() for name, p in theta.items()}
-        grams = loss.style_grams(style.to(device))
-    moving = moving_parameters(weights, config.parameters)
-    for p in moving.values():
+        grams = mean_style_grams(loss, style, device)
+    trainable = trainable_parameters(weights, config.trainable)
+    for p in trainable.values():
         p.requires_grad_()
-    norms = {"params": [p for name, p in moving.items() if is_norm_parameter(name)]}
-    convolutions = {"params": [p for name, p in moving.items() if not is_norm_parameter(name)]}
-    # a short memory of squared gradients: with the usual 0.999 the first, large ones would brake all hundred steps
-    optimizer = torch.optim.Adam([norms, convolutions], betas=(0.9, 0.99))
-    crops = CropConfig(config.size, config.min_scale, config.max_scale)
+    optimizer = torch.optim.Adam(
+        [
+            {"params": [p for name, p in trainable.items() if is_norm_parameter(name)]},
+            {"params": [p for name, p in trainable.items() if not is_norm_parameter(name)]},
+        ],
+        betas=_BETAS,
+    )
+    crops = CropConfig(config.crop_size, config.min_scale, config.max_scale)
 
-    def measure(index: int, *, differentiable: bool) -> tuple[Tensor, AdaptationStep]:
-        """The objective at the contents of a step, and the step."""
+    def evaluate(index: int, *, differentiable: bool) -> tuple[Tensor, AdaptationStep]:
+        """Return the objective on the crops of a step, and the step."""
         rng = np.random.default_rng((config.seed, index))
         with torch.inference_mode(False), torch.set_grad_enabled(differentiable):
-            batch = random_crops(contents, config.batch, crops, rng).to(device)
-            made = transform_traced(network, weights, batch, loss.features.dtype, random_corner(rng))
-            terms = loss(made.images, loss.targets(batch, grams))
+            batch = random_crops(contents, config.batch_size, crops, rng).to(device)  # (B, 3, size, size)
+            output = transform_with_activations(network, weights, batch, loss.dtype, random_noise_offset(rng))
+            terms = loss(output.images, loss.targets(batch, grams))
             # the logarithm, as in meta-training: steps do not shrink as the loss falls
             objective = terms[0].log().mean()
-            if config.spike_weight:
-                objective = objective + config.spike_weight * spike_penalty(made.streams, config.spike_limit)
-            snapshot = {name: p.detach().clone() if name in moving else p.detach() for name, p in weights.items()}
+            if config.outlier_weight:
+                penalty = outlier_penalty(output.activations, config.outlier_limit)
+                objective = objective + config.outlier_weight * penalty
+            snapshot = {name: p.detach().clone() if name in trainable else p.detach() for name, p in weights.items()}
         total, content, style_term = (float(t.detach().mean()) for t in terms)
         if not math.isfinite(total):
             raise AdaptationError(
-                f"The loss became {total} at step {index} (content_weight {config.weights.content_weight:g}, "
+                f"The loss is {total} at step {index} (content_weight {config.weights.content_weight:g}, "
                 f"style_weight {config.weights.style_weight:g}, learning_rate {config.learning_rate:g}, "
                 f"norm_learning_rate {config.norm_learning_rate:g}); lower one of them."
             )
         return objective, AdaptationStep(index, total, content, style_term, snapshot)
 
     for index in range(config.steps + 1):
-        guess = start if index == 0 and config.steps else None
-        objective, step = measure(index, differentiable=index < config.steps and guess is None)
+        predicted = initialization if index == 0 and config.steps else None
+        objective, step = evaluate(index, differentiable=index < config.steps and predicted is None)
         yield step
         if index == config.steps:
             return
-        if guess is not None:
+        if predicted is not None:
             with torch.inference_mode(False), torch.no_grad():
-                for name, value in guess.items():
+                for name, value in predicted.items():
                     weights[name].copy_(value)
-            objective, _ = measure(index, differentiable=True)
-        # one caller's inference mode would make a state of Adam that cannot be changed when the next caller has none
+            objective, _ = evaluate(index, differentiable=True)
+        # the caller's inference mode may differ from yield to yield; Adam's state must not
         with torch.inference_mode(False):
-            live = [p for name, p in moving.items() if config.moves(name, index)]
-            optimizer.zero_grad()  # what has no gradient stays where it is
-            for p, gradient in zip(live, torch.autograd.grad(objective, live), strict=True):
+            trained = [p for name, p in trainable.items() if config.is_trained(name, index)]
+            optimizer.zero_grad()  # Adam skips parameters without a gradient
+            for p, gradient in zip(trained, torch.autograd.grad(objective, trained), strict=True):
                 p.grad = gradient
-            share = config.rate(index)
-            optimizer.param_groups[0]["lr"] = share * config.norm_learning_rate
-            optimizer.param_groups[1]["lr"] = share * config.rise(index) * config.learning_rate
+            ratio = config.lr_ratio(index)
+            optimizer.param_groups[0]["lr"] = ratio * config.norm_learning_rate
+            optimizer.param_groups[1]["lr"] = ratio * config.warmup(index) * config.learning_rate
             optimizer.step()
+
+
+def mean_style_grams(
+    loss: PerceptualLoss, style: Tensor | Sequence[Tensor], device: torch.device, scales: int | None = None
+) -> tuple[Tensor, ...]:
+    """Return the Gram matrices of a style, averaged over its images: (1, C_i, C_i) each.
+
+    Args:
+        loss: gives the feature extractor and the style taps.
+        style: (1, 3, H, W) in [0, 1], or several such images.
+        device: of the feature extractor.
+        scales: see `PerceptualLoss.style_grams`.
+    """
+    images = [style] if isinstance(style, Tensor) else list(style)
+    grams = [loss.style_grams(image.to(device), scales) for image in images]
+    return grams[0] if len(grams) == 1 else tuple(torch.stack(tap).mean(0) for tap in zip(*grams, strict=True))
+
+
+def predicted_initialization(
+    predictor: Parameters, feature_extractor: str, theta: Parameters, style: Tensor | Sequence[Tensor]
+) -> Parameters:
+    """Return the norm parameters that a base's predictor gives for a style (1, 3, H, W) in [0, 1].
+
+    It is always computed in float32, so that it does not depend on the arithmetic of the steps that follow.
+
+    Args:
+        predictor: the `state_dict` of a `StylePredictor`.
+        feature_extractor: the name of the one that the predictor was trained with.
+        theta: the parameters of the base.
+        style: one image, or several of one style.
+    """
+    device = next(iter(theta.values())).device
+    extractor = load_feature_extractor(feature_extractor, device=device)
+    with torch.device("meta"):  # without values, and so without a draw from the caller's generator
+        network = StylePredictor(extractor.spec.gram_channels, MAX_STYLE_SCALES, theta)
+    network.load_state_dict(predictor, assign=True)
+    with torch.inference_mode(False):
+        grams = mean_style_grams(PerceptualLoss(extractor), style, device, MAX_STYLE_SCALES)
+        return network.initialization(theta, grams)
+
+
+def style_tensor(image: Image.Image, size: int) -> Tensor:
+    """Return a style image as (1, 3, H, W) in [0, 1] with a short side of `size` pixels.
+
+    Small images are enlarged, so that every tap has features. Of an image more than four times as long as wide the
+    center is used, since all of it would be enlarged without bound.
+    """
+    images = to_tensor(image)
+    height, width = images.shape[-2:]
+    if max(height, width) > _MAX_ASPECT * min(height, width):
+        side = _MAX_ASPECT * min(height, width)
+        top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
+        images = images[..., top : top + side, left : left + side]
+    return resize_short_side(images, size)

@@ -1,30 +1,89 @@
-"""The errors that a user can cause: one sentence each, what was wrong with which value, and the way out."""
+"""Every error that input, settings or the machine can cause. Each message is one sentence: value, cause, remedy."""
 
-__all__ = ["ImageError", "MetaStyleError", "SettingError", "capital", "first_line"]
+__all__ = [
+    "AdaptationError",
+    "AppError",
+    "ArtifactError",
+    "DeviceError",
+    "FeatureExtractorError",
+    "HubError",
+    "ImageError",
+    "InterpolationError",
+    "MetaStyleError",
+    "SessionError",
+    "SettingError",
+    "VideoError",
+    "capitalized",
+    "first_line",
+]
 
 
 class MetaStyleError(Exception):
-    """Base of every error that comes from the input or the machine of a user, not from a bug."""
+    """Base class of all errors below. Anything else that escapes from the library is a bug."""
 
 
 class ImageError(MetaStyleError, ValueError):
-    """An image, or a tensor standing for one, cannot be used."""
+    """An image, or a tensor that stands for one, cannot be used."""
 
 
 class SettingError(MetaStyleError, ValueError):
-    """A setting, an option or an argument has a value that it cannot have."""
+    """A setting or an argument has a wrong value, a wrong type or an unknown name."""
 
 
-def first_line(said: object) -> str:
-    """The first line of what an exception or a server said, without its full stop; an exception's name if nothing.
+class DeviceError(MetaStyleError, ValueError):
+    """The device does not exist, lacks memory or an operation, or the dtype is not supported."""
+
+
+class FeatureExtractorError(MetaStyleError, ValueError):
+    """A feature extractor is unknown, or its weights are not available."""
+
+
+class AdaptationError(MetaStyleError, ArithmeticError):
+    """The loss of an adaptation is not finite."""
+
+
+class InterpolationError(MetaStyleError, ValueError):
+    """The weights are not a valid combination, or the styles do not share a base."""
+
+
+class ArtifactError(MetaStyleError, ValueError):
+    """A folder or repo does not hold a valid base or style."""
+
+
+class HubError(MetaStyleError, OSError):
+    """The Hugging Face Hub, the network or the local cache failed."""
+
+
+class VideoError(MetaStyleError, ValueError):
+    """A video cannot be read or written."""
+
+
+class AppError(MetaStyleError, ValueError):
+    """The Gradio app cannot be served."""
+
+
+class SessionError(MetaStyleError, ValueError):
+    """A visitor of the app asked for something that does not exist in the session."""
+
+
+def first_line(message: object) -> str:
+    """Return the first line of a message or an exception, without its full stop.
+
+    An exception without a text gives the name of its class.
 
     >>> first_line(TimeoutError())
     'TimeoutError'
     """
-    lines = [line.strip() for line in str(said).splitlines() if line.strip()]
-    return lines[0].rstrip(".:") if lines else type(said).__name__ if isinstance(said, BaseException) else ""
+    lines = [line.strip() for line in str(message).splitlines() if line.strip()]
+    if lines:
+        return lines[0].rstrip(".:")
+    return type(message).__name__ if isinstance(message, BaseException) else ""
 
 
-def capital(text: str) -> str:
-    """The text as the beginning of a sentence."""
+def capitalized(text: str) -> str:
+    """Return the text with a capital first letter, the rest unchanged.
+
+    >>> capitalized("the image")
+    'The image'
+    """
     return text[:1].upper() + text[1:]

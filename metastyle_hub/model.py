@@ -1,152 +1,201 @@
-"""MetaStyle: what a user holds. A base, or a style adapted from one; adapts, stylises, mixes, saves.
+"""MetaStyle: a base, or a style adapted from one. Adapts, stylizes, interpolates, saves, shares.
 
     base  = MetaStyle.from_pretrained()
     style = base.adapt("starry_night.jpg", steps=100)
     style.stylize("photo.jpg").save("out.png")
 
-Objects never change: adapting gives a new style, and the base stays what it was.
+Objects are immutable: adaptation returns a new style and leaves the base unchanged.
 """
 
 from __future__ import annotations
 
+import functools
+import io
+import math
+import numbers
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
+from weakref import WeakValueDictionary
 
 import torch
+from PIL import Image
 from torch import Tensor
 
-from metastyle_hub.adaptation import AdaptationConfig
-from metastyle_hub.artifacts.config import ArtifactConfig, ArtifactError
-from metastyle_hub.artifacts.files import Artifact, checked_parameters, checked_predictor, fingerprint, stored_tensors
-from metastyle_hub.contents import Contents
-from metastyle_hub.devices import DeviceError, resolve_device
-from metastyle_hub.hub.reading import HubOptions
-from metastyle_hub.hub.writing import PushOptions
-from metastyle_hub.images import ImageLike
-from metastyle_hub.interpolation import InterpolationError, check_weights, combine
-from metastyle_hub.learning import Lesson, learn
-from metastyle_hub.loading import Bases, load, placed
-from metastyle_hub.network import NetworkConfig
-from metastyle_hub.parameters import moving_parameters, widest
-from metastyle_hub.sharing import NOTHING, Along, save, share, without_paths
-from metastyle_hub.skeletons import resolve_dtype
-from metastyle_hub.stylist import Stylist
+from metastyle_hub.adaptation import (
+    AdaptationConfig,
+    AdaptationOptions,
+    AdaptationStep,
+    adapt_parameters,
+    predicted_initialization,
+    style_tensor,
+)
+from metastyle_hub.artifacts.config import ArtifactConfig, BaseReference
+from metastyle_hub.artifacts.serialization import Artifact, checked_parameters, checked_predictor, fingerprint
+from metastyle_hub.data.content import ContentImages, content_dataset
+from metastyle_hub.data.examples import example
+from metastyle_hub.devices import memory_errors, resolve_device, resolve_dtype, training_dtype
+from metastyle_hub.errors import ArtifactError, InterpolationError, SettingError
+from metastyle_hub.hub.base_registry import BaseRegistry
+from metastyle_hub.hub.download import DownloadOptions, Snapshot, load_artifact
+from metastyle_hub.hub.upload import Attachments, UploadOptions, push_artifact, save_artifact
+from metastyle_hub.images.io import ImageLike, combined_sha256, load_image_with_sha256
+from metastyle_hub.interpolation import check_weights, interpolate_parameters
+from metastyle_hub.losses import PerceptualLoss
+from metastyle_hub.networks.feature_extractor import load_feature_extractor
+from metastyle_hub.networks.param_groups import Parameters, largest_trainable, trainable_parameters
+from metastyle_hub.networks.transformer_net import NetworkConfig, TransformerNet, meta_network, thread_network
+from metastyle_hub.stylization import check_size, stylize
+from metastyle_hub.video.stylize import VideoConfig, VideoStep, stylize_video
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo
 
 __all__ = ["MetaStyle", "StyleStep", "interpolate"]
 
-_MOST_NAME = 80  # characters of the name of a mix
+_MAX_NAME = 80  # characters of the name of a mix
+_PREVIEW_SIZE = 256  # pixels of the short side, in notebooks
+_REGISTRY = BaseRegistry()
 
 
 @dataclass(frozen=True)
-class StyleStep:
-    """One step of an adaptation: the losses, and a usable style as it stands."""
+class StyleStep(AdaptationStep):
+    """One step of an adaptation: the losses, and a usable style with the parameters of that step."""
 
-    index: int  # gradient steps taken so far; 0 is the base
-    loss: float  # total, on the contents of this step
-    content: float
-    style: float
     style_model: MetaStyle
 
 
-class MetaStyle(Stylist):
-    """A base, or a style adapted from a base. Immutable.
+class _StylizeOptions(TypedDict, total=False):
+    strength: float
+    size: int | None
+    preserve_color: bool
+
+
+class MetaStyle:
+    """A base, or a style adapted from a base. Immutable; equal to any other with the same parameters.
 
     Attributes:
         config: what it is and where it came from (`ArtifactConfig`).
-        parameters: the whole network's parameters by name. Read only, also the tensors: what adaptation did not move is
-            shared by a base and its styles, so whoever writes into one writes into all.
         base: the base of a style; a base is its own.
-        predictor: of a base that has one, the parameters of the network that guesses where adaptation begins.
-        device: where the parameters are.
-        dtype: of the arithmetic when stylising; the parameters themselves are always float32.
-        origin: the folder, or the commit of a repo, that it was loaded from; None when it was made here.
+        predictor: the parameters of a base's style predictor, or None.
+        device: of the parameters.
+        dtype: of the arithmetic of `stylize`; the parameters are always float32.
+        origin: the folder, or the commit of a repo, it was loaded from; None if it was made here.
+
+    >>> MetaStyle.from_pretrained()
+    MetaStyle('metastyle-base', base, on cpu)
     """
 
-    # ---- loading and saving
+    def __init__(
+        self,
+        config: ArtifactConfig,
+        parameters: Mapping[str, Tensor],
+        base: MetaStyle | None = None,
+        *,
+        origin: Snapshot | None = None,
+        dtype: torch.dtype | None = None,
+        predictor: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Wrap tensors without a copy; users call `from_pretrained`, `adapt` and `interpolate` instead."""
+        self.config = config
+        self._parameters: Parameters = dict(parameters)
+        self.base: MetaStyle = base or self
+        self.device = next(iter(self._parameters.values())).device
+        self.dtype: torch.dtype = dtype or (base.dtype if base is not None else torch.float32)
+        self.origin = origin
+        self.predictor: Parameters | None = None if predictor is None else dict(predictor)
+        self._artifact: Artifact | None = None  # of a loaded base: keeps its entry in the registry
+        self._copies: WeakValueDictionary[tuple[torch.device, torch.dtype], MetaStyle] = WeakValueDictionary()
+
+    # ---- load
 
     @classmethod
     def from_pretrained(
         cls,
-        source: str | os.PathLike[str] | None = None,
+        pretrained_model_name_or_path: str | os.PathLike[str] | None = None,
         *,
         revision: str | None = None,
+        subfolder: str | None = None,
         token: str | bool | None = None,
         cache_dir: str | Path | None = None,
         local_files_only: bool = False,
         force_download: bool = False,
-        device: str | torch.device | None = "cpu",
+        device: str | torch.device | None = None,
         dtype: str | torch.dtype = torch.float32,
-        device_map: None = None,
     ) -> MetaStyle:
-        """Load a base or a style; a style brings its base along. Parameters are float32 and never pickled.
+        """Load a base, or a style together with its base. Nothing is ever unpickled.
 
         Args:
-            source: a folder made by `save_pretrained`, or a Hub repo "user/name" or "user/name@revision"; None for
-                the base that ships with the package.
-            revision: branch, tag, commit or "refs/pr/1" of the repo. It is resolved once; all files are of one commit.
-            token, cache_dir, local_files_only, force_download: as in huggingface_hub.
-            device: "cpu", "cuda", "cuda:1", "mps", or "auto" for the fastest that there is.
-            dtype: of the arithmetic when stylising: float32, or bfloat16 or float16, which are quicker on GPUs and, on
-                usual photos, one or two of 255 levels away from it; on photos of very low contrast or of one colour,
-                which the instance norms stretch, bfloat16 is up to 13 levels away. Pictures so large that they are
-                painted in tiles are always painted in float32. The parameters stay float32 (they are 7 MB), so that
-                what is saved, mixed or adapted further is the same in every dtype.
+            pretrained_model_name_or_path: a folder written by `save_pretrained`, or a Hub repo "user/name" or
+                "user/name@revision"; None for the base that ships with the package.
+            revision: branch, tag, commit or "refs/pr/1". It is resolved once, and all files come from that commit.
+            subfolder: of the folder or repo.
+            token: as in huggingface_hub.
+            cache_dir: as in huggingface_hub.
+            local_files_only: as in huggingface_hub.
+            force_download: as in huggingface_hub.
+            device: "cpu", "cuda", "cuda:1", "mps", or "auto" for the accelerator if there is one; None for the CPU.
+            dtype: of the arithmetic of `stylize`: float32, bfloat16 or float16. Half precision is faster on GPUs and
+                within two 8-bit levels of float32 on usual photos (13 levels on photos of very low contrast, which the
+                instance norms amplify). Tiled images always use float32. Parameters stay float32, so saving,
+                interpolation and further adaptation do not depend on it.
 
         Raises:
-            ArtifactError: there is nothing there, it is damaged, newer than this library, or belongs to another base.
-            HubError: the Hub or the way there failed.
-            DeviceError: no such device or dtype.
+            ArtifactError: if nothing is there, or it is damaged, newer than this library, or of another base.
+            HubError: if the Hub or the network fails.
+            DeviceError: for a device or dtype that is not available.
 
         >>> MetaStyle.from_pretrained("me/starry-night@v1").stylize("photo.jpg").save("out.png")
         """
-        if device_map is not None:
-            raise DeviceError("A network of 7 MB has nothing to divide by a device_map; say device='auto' instead.")
-        where, precision = resolve_device(device), resolve_dtype(dtype)
-        options = HubOptions(token, cache_dir, local_files_only, force_download)
-        if source is None:
-            return _BASES.embedded().to(where, precision)
-        artifact, origin = load(source, revision, options)
+        placement = resolve_device("cpu" if device is None else device), resolve_dtype(dtype)
+        if pretrained_model_name_or_path is None:
+            return cls._from_base_artifact(_REGISTRY.embedded()).to(*placement)
+        options = DownloadOptions(token, cache_dir, local_files_only, force_download, subfolder)
+        artifact = load_artifact(pretrained_model_name_or_path, revision, options)
         if artifact.config.kind == "base":
-            return _BASES.remember(artifact, origin).to(where, precision)
-        base = _BASES.of_style(artifact.config, origin, options)
-        return cls(artifact.config, placed(artifact, base, origin), base, origin).to(where, precision)
+            return cls._from_base_artifact(_REGISTRY.add(artifact)).to(*placement)
+        base = cls._from_base_artifact(_REGISTRY.resolve(artifact, options))
+        return base._with_style(artifact).to(*placement)
 
-    def apply(
+    def load_style(
         self,
         style: MetaStyle | str | os.PathLike[str],
         *,
         revision: str | None = None,
+        subfolder: str | None = None,
         token: str | bool | None = None,
         cache_dir: str | Path | None = None,
         local_files_only: bool = False,
         force_download: bool = False,
     ) -> MetaStyle:
-        """A style on this very base, which shares the base's parameters and costs what it moved, 0.4 MB as a rule.
+        """Load a style of this base. It shares the base's parameters and adds its own, 0.4 MB by default.
 
         Args:
-            style: a style, or where one is; see `from_pretrained`.
-            revision: branch, tag, commit or "refs/pr/1" of the repo.
-            token, cache_dir, local_files_only, force_download: as in huggingface_hub.
+            style: a style, or where one is; see `from_pretrained` for this and the other arguments.
+            revision: branch, tag, commit or "refs/pr/1".
+            subfolder: of the folder or repo.
+            token: as in huggingface_hub.
+            cache_dir: as in huggingface_hub.
+            local_files_only: as in huggingface_hub.
+            force_download: as in huggingface_hub.
 
         Raises:
-            ArtifactError, HubError: see `from_pretrained`; also for a style of another base.
+            ArtifactError: see `from_pretrained`; also for a style of another base.
+            HubError: see `from_pretrained`.
 
-        >>> wave, glass = base.apply("me/wave"), base.apply("me/stained-glass")
+        >>> wave, glass = base.load_style("me/wave"), base.load_style("me/stained-glass")
         """
         if isinstance(style, MetaStyle):
-            artifact, origin = Artifact(style.config, style._own_parameters), style.origin
+            artifact = Artifact(style.config, style._own_parameters, origin=style.origin)
         else:
-            artifact, origin = load(style, revision, HubOptions(token, cache_dir, local_files_only, force_download))
+            options = DownloadOptions(token, cache_dir, local_files_only, force_download, subfolder)
+            artifact = load_artifact(style, revision, options)
         if artifact.config.kind == "style":
-            return MetaStyle(artifact.config, placed(artifact, self.base, origin), self.base, origin)
-        if fingerprint(artifact.parameters) != self.base.fingerprint:
-            raise ArtifactError(f"{origin or style} is a base, not a style; load it with from_pretrained.")
+            return self.base._with_style(artifact)
+        if artifact.fingerprint != self.base.fingerprint:
+            raise ArtifactError(f"{artifact.origin or style} is a base, not a style; load it with from_pretrained.")
         return self.base
 
     @classmethod
@@ -158,55 +207,103 @@ class MetaStyle(Stylist):
         predictor: Mapping[str, Tensor] | None = None,
         **config: Any,
     ) -> MetaStyle:
-        """A base from a parameter dictionary, such as meta-training makes; it keeps a copy in float32.
+        """Make a base from a parameter dictionary, such as the result of meta-training. The values are copied.
 
         Args:
-            architecture: of the network that they are the parameters of, default `NetworkConfig()`. A wrong size is
-                refused. A wrong `photo_channels` or `upsampling` cannot be told from the parameters: the base would
-                paint other pictures.
-            predictor: the `state_dict()` of a `StylePredictor` for this network, if there is one.
+            parameters: by name, as `TransformerNet.named_parameters` gives them.
+            architecture: of the network, default `NetworkConfig()`. Wrong sizes are refused; a wrong `logit_skip` or
+                `upsampling` cannot be detected from the parameters.
+            predictor: the `state_dict()` of a `StylePredictor` for this network.
             **config: further fields of `ArtifactConfig`, such as name.
 
         Raises:
-            ArtifactError: names or shapes that are not this architecture's, or values that are not finite.
+            ArtifactError: for names or shapes of another architecture, or values that are not finite.
 
-        >>> MetaStyle.from_parameters(trainer.average).save_pretrained("runs/base")
+        >>> MetaStyle.from_parameters(trainer.ema).save_pretrained("runs/base")
         """
-        made = ArtifactConfig(kind="base", architecture=architecture or NetworkConfig(), **config)
-        remedy = "name the network that they are of with architecture=NetworkConfig(...)"
-        checked = checked_parameters(parameters, made, "the dictionary of parameters", remedy)
-        guess = predictor and checked_predictor(predictor, made, "the dictionary of the predictor", remedy)
-        guess = guess and {name: p.detach().clone() for name, p in guess.items()}
-        return cls(made, {name: p.detach().clone() for name, p in checked.items()}, predictor=guess)
+        described = ArtifactConfig(kind="base", architecture=architecture or NetworkConfig(), **config)
+        remedy = "pass the architecture of the network, architecture=NetworkConfig(...)"
+        checked = checked_parameters(parameters, described, "the parameter dictionary", remedy)
+        copied = {name: p.detach().clone() for name, p in checked.items()}
+        if predictor:
+            predictor = checked_predictor(predictor, described, "the predictor's dictionary", remedy)
+            predictor = {name: p.detach().clone() for name, p in predictor.items()}
+        return cls(described, copied, predictor=predictor or None)
+
+    @classmethod
+    def _from_base_artifact(cls, artifact: Artifact) -> MetaStyle:
+        """Return the object of a registered base: the same one for all of its styles."""
+        model = _BASE_MODELS.get(id(artifact))
+        if model is None:
+            model = cls(artifact.config, artifact.parameters, origin=artifact.origin, predictor=artifact.predictor)
+            model._artifact = artifact
+            _BASE_MODELS[id(artifact)] = model
+        return model
+
+    def _with_style(self, artifact: Artifact) -> MetaStyle:
+        """Return a style of this base; the tensors that it does not own are the base's."""
+        reference, where = artifact.config.base_model, artifact.origin or artifact.config.name or "The style"
+        assert reference is not None
+        if self.fingerprint != reference.fingerprint:
+            raise ArtifactError(
+                f"{where} was adapted from base {reference.fingerprint[:12]} ({reference.repo_id}), not from "
+                f"{self.fingerprint[:12]}; load it with from_pretrained, which finds its base."
+            )
+        if artifact.config.architecture != self.config.architecture:
+            raise ArtifactError(f"{where} and its base have different architectures; the config.json is damaged.")
+        own = {name: p.to(self.device) for name, p in artifact.parameters.items()}
+        return type(self)(artifact.config, {**self._parameters, **own}, self, origin=artifact.origin)
+
+    # ---- save and share
 
     def save_pretrained(
         self,
-        folder: str | os.PathLike[str],
+        save_directory: str | os.PathLike[str],
         *,
+        push_to_hub: bool = False,
+        repo_id: str | None = None,
         style_image: ImageLike | None = None,
         preview: ImageLike | None = None,
         license: str | None = None,
         extra: Mapping[str, bytes] | None = None,
+        token: str | bool | None = None,
     ) -> Path:
-        """Write `config.json`, `model.safetensors` and a card `README.md` into a folder, each whole or not at all.
+        """Write `config.json`, `model.safetensors` and a model card `README.md`, each whole or not at all.
+
+        Other files in the folder stay, except preview.jpg and style.jpg of a style that was there before. A README.md
+        that somebody edited keeps its text; one that cannot be parsed stays unchanged, with a warning.
 
         Args:
-            style_image: the picture whose style this is, to go along as style.jpg. Only on request: it may not be
-                yours to share; its SHA-256 is always recorded.
-            preview: a photo; what this style makes of it goes along as preview.jpg.
-            license: of the parameters, default apache-2.0 or what an existing card says.
+            save_directory: the folder; it is created if it does not exist.
+            push_to_hub: whether to push the style to the Hub as well.
+            repo_id: with push_to_hub: "user/name", default the name of the folder.
+            style_image: an image to save as style.jpg. Only on request, since it may not be yours to share; its
+                SHA-256 is always recorded.
+            preview: a content image; stylized, it is saved as preview.jpg.
+            license: of the parameters, default that of an existing card, or apache-2.0.
             extra: further files by name, without folders.
+            token: with push_to_hub: as in huggingface_hub.
 
-        What else is in the folder stays, but for the preview.jpg and style.jpg of another style that was there. So
-        does a README.md that cannot be read as a card, with a warning.
+        Returns:
+            the folder.
 
         Raises:
-            ArtifactError: the folder cannot be written, or holds a `config.json` of something else.
-            ImageError: a picture that cannot be used.
+            ArtifactError: if the folder cannot be written, or holds a `config.json` of another library.
+            ImageError: for an image that cannot be used.
+            HubError: with push_to_hub, if the Hub or the network fails.
 
         >>> style.save_pretrained("starry", preview="photo.jpg")
+        PosixPath('starry')
         """
-        return save(folder, self._files(Along(style_image, preview, license, extra)), license)
+        attachments = Attachments(style_image, preview, license, extra)
+        files = attachments.files(self.config, self._artifact_tensors(), self.base.fingerprint, self.stylize)
+        folder = save_artifact(save_directory, files, license)
+        if push_to_hub:
+            type(self).push_to_hub(
+                self, repo_id or folder.resolve().name, style_image=style_image, preview=preview, license=license,
+                extra=extra, token=token,
+            )  # fmt: skip
+        return folder
 
     def push_to_hub(
         self,
@@ -223,126 +320,521 @@ class MetaStyle(Stylist):
         commit_description: str | None = None,
         token: str | bool | None = None,
     ) -> CommitInfo:
-        """Share on the Hugging Face Hub: one commit, or none when the repo has it all already.
+        """Push to the Hugging Face Hub in one commit, or in none if the repo has all files already.
 
-        A card that people wrote in keeps its text; its metadata is brought up to date.
+        A card that somebody edited keeps its text; its metadata is updated. A style whose base is not on the Hub is
+        pushed with a warning, since nobody else can load it.
 
         Args:
-            repo_id: "user/name"; made if it does not exist.
-            style_image, preview, license, extra: see `save_pretrained`.
-            private: of a repo that does not exist yet.
-            revision: a branch, made if it does not exist; default main.
-            create_pr: propose the commit as a pull request to main instead.
-            commit_message, commit_description, token: as in huggingface_hub.
+            repo_id: "user/name"; the repo is created if it does not exist.
+            style_image: see `save_pretrained`.
+            preview: see `save_pretrained`.
+            license: see `save_pretrained`.
+            extra: see `save_pretrained`.
+            private: of a new repo.
+            revision: a branch, created if it does not exist; default main.
+            create_pr: open a pull request to main instead.
+            commit_message: as in huggingface_hub.
+            commit_description: as in huggingface_hub.
+            token: as in huggingface_hub.
 
         Returns:
-            huggingface_hub's `CommitInfo`: the address of the commit, with `oid` and `pr_url`.
-
-        A style of a base that has no place on the Hub goes there with a warning: nobody else can load it.
+            huggingface_hub's `CommitInfo`, with `oid` and `pr_url`.
 
         Raises:
-            HubError: the Hub or the way there failed.
+            HubError: if the Hub or the network fails.
+            ImageError: for an image that cannot be used.
 
         >>> style.push_to_hub("me/starry-night", commit_message="More steps")
         """
-        chosen = PushOptions(private, revision, create_pr, commit_message, commit_description, token)
-        files = self._files(Along(style_image, preview, license, extra), without_paths(self.config))
-        return share(repo_id, files, self.origin, license, chosen)
+        attachments = Attachments(style_image, preview, license, extra)
+        config = self.config.without_local_paths()
+        files = attachments.files(config, self._artifact_tensors(), self.base.fingerprint, self.stylize)
+        options = UploadOptions(private, revision, create_pr, commit_message, commit_description, token)
+        return push_artifact(repo_id, files, options, origin=self.origin, license=license)
 
-    def _files(self, along: Along = NOTHING, config: ArtifactConfig | None = None) -> dict[str, bytes]:
-        tensors = stored_tensors(self._own_parameters, self.predictor)
-        return along.files(config or self.config, tensors, self.base.fingerprint, self.stylize)
-
-    # ---- adapting
+    # ---- adapt
 
     def adapt(
-        self, style: ImageLike, *, contents: Contents = None, config: AdaptationConfig | None = None, **settings: Any
+        self,
+        style_image: ImageLike | Sequence[ImageLike],
+        *,
+        content_images: ContentImages = None,
+        name: str | None = None,
+        config: AdaptationConfig | None = None,
+        progress: bool = True,
+        **options: Unpack[AdaptationOptions],
     ) -> MetaStyle:
-        """Learn a style; the result is a new MetaStyle. See `adapt_iter` for the arguments.
+        """Adapt to the style of an image and return the new style; arguments as in `adapt_iter`.
+
+        Args:
+            style_image: the image, or several images of one style.
+            content_images: images to train on.
+            name: of the style.
+            config: all settings.
+            progress: whether to show a progress bar on stderr.
+            **options: single fields of `AdaptationConfig`.
 
         >>> style = MetaStyle.from_pretrained().adapt("starry_night.jpg", steps=100)
         """
-        *_, last = self.adapt_iter(style, contents=contents, config=config, **settings)
+        from tqdm.auto import tqdm
+
+        steps = self.adapt_iter(style_image, content_images=content_images, name=name, config=config, **options)
+        first = next(steps)
+        total = _adaptation_config(config, options).steps
+        with tqdm(total=total, desc=first.style_model.name[:20], unit="step", disable=not progress) as bar:
+            last = first
+            for last in steps:
+                bar.update()
+                bar.set_postfix_str(f"loss {last.loss:.2f}", refresh=False)
         return last.style_model
 
     def adapt_iter(
-        self, style: ImageLike, *, contents: Contents = None, config: AdaptationConfig | None = None, **settings: Any
+        self,
+        style_image: ImageLike | Sequence[ImageLike],
+        *,
+        content_images: ContentImages = None,
+        name: str | None = None,
+        config: AdaptationConfig | None = None,
+        **options: Unpack[AdaptationOptions],
     ) -> Iterator[StyleStep]:
-        """Learn a style step by step: `steps + 1` yields, the first being the base itself. Stop whenever you like.
+        """Adapt step by step: `steps + 1` yields, the first of which is the base. A caller may stop at any time.
 
-        On a CPU, the same pictures and settings give the same style bit for bit; on GPUs nearly the same, as some of
-        torch's gradients are not deterministic there.
+        On a CPU the same images and settings give the same style bit for bit; on GPUs some of torch's gradients are
+        not deterministic.
 
         Args:
-            style: the picture whose style it shall be.
-            contents: your photos (they share the lessons with the built-in pictures), or a folder of many.
-            config: all settings at once, or
-            **settings: single fields of `AdaptationConfig`: steps, parameters, size, style_size, seed, and
-                weights=LossWeights(style_weight=20), for one; `**style.config.adaptation` are those of a style.
+            style_image: the image, or several images of one style, whose Gram matrices are averaged.
+            content_images: your images, which get half of the crops, the built-in ones the other half; or a folder,
+                which is used alone.
+            name: of the style, default that of the image file.
+            config: all settings, such as `AdaptationConfig.paper()`; or
+            **options: single fields of `AdaptationConfig`: steps, trainable, style_size, seed ...; the settings of a
+                style are `**style.config.adaptation`.
 
         Raises:
-            ImageError: a picture that cannot be used.
-            SettingError: a setting out of range.
-            FeaturesError: the feature network cannot be had on this machine.
-            AdaptationError: while iterating, the loss is not finite.
-            DeviceError: while iterating, the memory of the device does not suffice.
+            ImageError: for an image that cannot be used.
+            SettingError: for an unknown setting or a wrong value.
+            FeatureExtractorError: if the feature extractor is not available.
+            AdaptationError: while iterating, if the loss is not finite.
+            DeviceError: while iterating, if memory runs out.
 
         >>> for step in base.adapt_iter("wave.jpg", steps=200):
         ...     print(step.index, step.loss)
         """
-        lesson = Lesson.of(style, contents, replace(config or AdaptationConfig(), **settings))
-        steps = learn(lesson, self.config, self.parameters, self.base.parameters, self._reference, self.predictor)
-        return (
-            StyleStep(step.index, step.loss, step.content, step.style, MetaStyle(described, moved, self.base))
-            for step, described, moved in steps
+        config = _adaptation_config(config, options)
+        styles, sha256, file_name = _load_style_images(style_image, config.style_size)
+        contents = content_dataset(content_images)
+        dtype = training_dtype(self.device) if config.precision == "auto" else getattr(torch, config.precision)
+        # record what "auto" resolved to: another dtype gives another style
+        config = config.replace(precision=str(dtype).removeprefix("torch."))
+        extractor = load_feature_extractor(config.feature_extractor, device=self.device, dtype=dtype)
+        loss = PerceptualLoss(extractor, config.weights)
+        with memory_errors("adaptation", self.device, "a smaller crop_size, style_size or batch_size"):
+            initialization = self._predicted(styles) if config.use_predictor else None
+        # a style adapted from a style owns what any of its adaptations trained
+        trainable = largest_trainable([config.trainable, *([] if self.is_base else [self.config.trainable])])
+        described = ArtifactConfig(
+            kind="style",
+            architecture=self.config.architecture,
+            output_activation=self.config.output_activation,
+            name=name or file_name,
+            trainable=trainable,
+            base_model=self._reference,
+            adaptation=config.to_dict(),
+            style_sha256=sha256,
+            feature_extractor=config.feature_extractor,
         )
+        earlier_steps = 0 if self.is_base else self.config.steps or 0
+        # not `thread_network`: the caller may consume the steps from several threads in turn
+        network = meta_network(self.config.architecture, self.config.output_activation)
+
+        def steps() -> Iterator[StyleStep]:
+            with memory_errors("adaptation", self.device, "a smaller crop_size, style_size or batch_size"):
+                for step in adapt_parameters(
+                    network, self._parameters, styles, contents, loss, config, initialization
+                ):
+                    own = trainable_parameters(step.parameters, trainable)
+                    model_config = replace(described, steps=earlier_steps + step.index)
+                    model = type(self)(model_config, {**self.base._parameters, **own}, self.base)
+                    yield StyleStep(step.index, step.loss, step.content, step.style, model._parameters, model)
+
+        return steps()
+
+    def predict_style(
+        self, style_image: ImageLike | Sequence[ImageLike], *, name: str | None = None, style_size: int = 256
+    ) -> MetaStyle:
+        """Return the style that the base's predictor gives for an image, without a gradient step.
+
+        It is usable at once; `adapt` starts from it and refines it.
+
+        Args:
+            style_image: the image, or several images of one style.
+            name: of the style, default that of the image file.
+            style_size: pixels of the style image's short side.
+
+        Raises:
+            ImageError: for an image that cannot be used.
+            SettingError: if the base has no predictor.
+
+        >>> quick = base.predict_style("starry_night.jpg")
+        """
+        config = AdaptationConfig(style_size=style_size, steps=0, trainable="norm")
+        styles, sha256, file_name = _load_style_images(style_image, config.style_size)
+        with memory_errors("style prediction", self.device, "a smaller style_size"):
+            predicted = self._predicted(styles)
+        if predicted is None:
+            raise SettingError(f"The base {self.base.name} has no style predictor; use adapt instead.")
+        described = ArtifactConfig(
+            kind="style",
+            architecture=self.config.architecture,
+            output_activation=self.config.output_activation,
+            name=name or file_name,
+            trainable="norm",
+            base_model=self._reference,
+            steps=0,
+            style_sha256=sha256,
+            feature_extractor=self.base.config.feature_extractor,
+        )
+        return type(self)(described, {**self.base._parameters, **predicted}, self.base)
+
+    def _predicted(self, styles: Sequence[Tensor]) -> Parameters | None:
+        """The norm parameters that the predictor gives; None for a style, or a base without one."""
+        if self.predictor is None:
+            return None
+        return predicted_initialization(self.predictor, self.config.feature_extractor, self._parameters, styles)
+
+    # ---- stylize
+
+    @overload
+    def stylize(
+        self, content: Tensor, *, styles: Sequence[StyleLike] | None = None, **options: Unpack[_StylizeOptions]
+    ) -> Tensor: ...
+    @overload
+    def stylize(
+        self, content: list[Any], *, styles: Sequence[StyleLike] | None = None, **options: Unpack[_StylizeOptions]
+    ) -> list[Any]: ...
+    @overload
+    def stylize(self, content: ImageLike, **options: Unpack[_StylizeOptions]) -> Image.Image: ...
+    def stylize(
+        self,
+        content: Any,
+        *,
+        strength: float = 1.0,
+        size: int | None = None,
+        preserve_color: bool = False,
+        styles: Sequence[StyleLike] | None = None,
+    ) -> Any:
+        """Stylize an image. The output is upright and has the size of the input.
+
+        Args:
+            content: a path, URL, PIL image or array gives a PIL image (alpha is kept); a tensor (3, H, W) or
+                (B, 3, H, W) in [0, 1], or uint8, gives a float tensor of that shape; a list gives a list.
+            strength: 1 is the style, 0 the base, which reproduces usual photos almost exactly. Photos of low contrast
+                change more, since instance norms amplify them (16 to 19 dB at a tenth of the contrast).
+            size: pixels of the output's short side; None for that of the input. Smaller gives broader strokes.
+            preserve_color: take only the lightness from the stylized image, the color from the input.
+            styles: for a list or a batch: one style of this base, or a folder or repo of one, for each image. On an
+                accelerator, images of one size go through the network together.
+
+        Raises:
+            ImageError: for an image that cannot be used.
+            SettingError: for a strength outside [0, 1], a size below 1, or styles that do not fit.
+            DeviceError: if memory runs out.
+
+        >>> style.stylize("photo.jpg", strength=0.6).save("out.png")
+        >>> first, second = base.stylize(["a.jpg", "b.jpg"], styles=[wave, glass])
+        """
+        several = isinstance(content, list | tuple)
+        if styles is None:
+            contents = list(content) if several else [content]
+            parameters = [self._parameters_at(strength)] * len(contents)
+        else:
+            batch = isinstance(content, Tensor) and content.ndim == 4
+            if not (several or batch):
+                raise SettingError("styles= needs a list or a batch of images; call style.stylize(image) for one.")
+            contents = list(content)
+            parameters = [self._of_this_base(style)._parameters_at(strength) for style in styles]
+        stylized = stylize(self._network, parameters, contents, size=size, keep_color=preserve_color)
+        if styles is not None and isinstance(content, Tensor):
+            return torch.stack(stylized) if stylized else content.new_empty(content.shape)
+        return stylized if several else stylized[0]
+
+    def stylize_video(
+        self,
+        source: str | os.PathLike[str],
+        target: str | os.PathLike[str],
+        *,
+        strength: float = 1.0,
+        size: int | None = None,
+        preserve_color: bool = False,
+        max_frames: int | None = None,
+        config: VideoConfig | None = None,
+    ) -> Path:
+        """Stylize a video or an animation into a file; arguments as in `stylize_video_iter`.
+
+        >>> style.stylize_video("walk.mp4", "stylized.mp4", size=360)
+        PosixPath('stylized.mp4')
+        """
+        for _ in self.stylize_video_iter(
+            source, target, strength=strength, size=size, preserve_color=preserve_color, max_frames=max_frames,
+            config=config,
+        ):  # fmt: skip
+            pass
+        return Path(target)
+
+    def stylize_video_iter(
+        self,
+        source: str | os.PathLike[str],
+        target: str | os.PathLike[str],
+        *,
+        strength: float = 1.0,
+        size: int | None = None,
+        preserve_color: bool = False,
+        max_frames: int | None = None,
+        config: VideoConfig | None = None,
+    ) -> Iterator[VideoStep]:
+        """Stylize a video frame by frame, with temporal smoothing. A caller may stop at any time and keeps the frames.
+
+        Args:
+            source: a video (needs the extra `video`), or an animated .gif, .webp or .png.
+            target: .mp4, .m4v, .mov or .mkv, with the audio of the source; or .gif, .webp, .png.
+            strength: see `stylize`.
+            size: pixels of the short side; None for that of the source.
+            preserve_color: see `stylize`.
+            max_frames: stop after so many frames.
+            config: temporal smoothing and compression.
+
+        Raises:
+            VideoError: for a video that cannot be read or written.
+            SettingError: for a strength outside [0, 1], or a size or number of frames below 1.
+            DeviceError: while iterating, if memory runs out.
+
+        >>> for step in style.stylize_video_iter("walk.mp4", "stylized.mp4"):
+        ...     print(step.index, step.count)
+        """
+        check_size(size)
+        parameters = [self._parameters_at(strength)]
+
+        def stylize_frame(frame: Tensor) -> Tensor:
+            return stylize(self._network, parameters, [frame], keep_color=preserve_color)[0]
+
+        return stylize_video(stylize_frame, source, target, config, size=size, max_frames=max_frames)
+
+    # ---- inspect and convert
+
+    @property
+    def is_base(self) -> bool:
+        """Whether this is a base rather than a style."""
+        return self.config.kind == "base"
+
+    @property
+    def name(self) -> str:
+        """The name that its author gave it, or "base" or "style"."""
+        return self.config.name or ("base" if self.is_base else "style")
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the parameters: 64 hexadecimal digits."""
+        return fingerprint(self._parameters)
+
+    def state_dict(self) -> Parameters:
+        """Return the parameters of the whole network by name, in float32.
+
+        The tensors are not copies: a style shares with its base what it did not train. Do not modify them in place.
+        """
+        return dict(self._parameters)
+
+    def num_parameters(self, only_own: bool = False) -> int:
+        """Return the number of parameters, of the whole network or of those that a style stores itself.
+
+        >>> MetaStyle.from_pretrained().num_parameters()
+        1679235
+        """
+        return sum(p.numel() for p in (self._own_parameters if only_own else self._parameters).values())
+
+    def to(
+        self, device: str | torch.device | torch.dtype | None = None, dtype: str | torch.dtype | None = None
+    ) -> MetaStyle:
+        """Return the same style on another device or with another dtype; None leaves either unchanged.
+
+        Raises:
+            DeviceError: for a device or dtype that is not available.
+
+        >>> style.to("cuda", torch.bfloat16), style.to("bfloat16")
+        """
+        if isinstance(device, torch.dtype) or (isinstance(device, str) and hasattr(torch, device)
+                                               and isinstance(getattr(torch, device), torch.dtype)):  # fmt: skip
+            device, dtype = None, device if dtype is None else dtype
+        placement = self.device if device is None else resolve_device(device), resolve_dtype(dtype or self.dtype)
+        if placement == (self.device, self.dtype):
+            return self
+        if (copy := self._copies.get(placement)) is not None:
+            return copy
+        where, arithmetic = placement
+        base = None if self.base is self else self.base.to(where, arithmetic)
+        parameters = {
+            name: p.to(where) if base is None or p is not self.base._parameters[name] else base._parameters[name]
+            for name, p in self._parameters.items()
+        }
+        predictor = self.predictor and {name: p.to(where) for name, p in self.predictor.items()}
+        copy = type(self)(self.config, parameters, base, origin=self.origin, dtype=arithmetic, predictor=predictor)
+        copy._artifact = self._artifact
+        self._copies[placement] = copy
+        return copy
+
+    def renamed(self, name: str) -> MetaStyle:
+        """Return the same style under another name."""
+        model = type(self)(
+            replace(self.config, name=name), self._parameters, None if self.is_base else self.base,
+            origin=self.origin, dtype=self.dtype, predictor=self.predictor,
+        )  # fmt: skip
+        model._artifact = self._artifact
+        return model
+
+    def __repr__(self) -> str:
+        steps = "interpolated" if self.config.steps is None else f"{self.config.steps} steps"
+        kind = "base" if self.is_base else f"style of {self.config.trainable} parameters, {steps}"
+        return f"{type(self).__name__}({self.name!r}, {kind}, on {self.device})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, MetaStyle):
+            return NotImplemented
+        mine, theirs = self.config, other.config
+        return (
+            (mine.kind, mine.architecture, mine.output_activation)
+            == (theirs.kind, theirs.architecture, theirs.output_activation)
+            and self.fingerprint == other.fingerprint
+        )  # fmt: skip
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_copies": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ = {**state, "_copies": WeakValueDictionary()}
+
+    def _repr_png_(self) -> bytes:
+        """Show an example image in this style, in a notebook."""
+        file = io.BytesIO()
+        self.stylize(example("temple"), size=_PREVIEW_SIZE).save(file, "PNG")
+        return file.getvalue()
+
+    @property
+    def _network(self) -> TransformerNet:
+        return thread_network(self.config.architecture, self.config.output_activation, self.dtype)
+
+    @property
+    def _own_parameters(self) -> Parameters:
+        """The parameters that the file of this style stores; the others are the base's."""
+        return self._parameters if self.is_base else trainable_parameters(self._parameters, self.config.trainable)
+
+    def _artifact_tensors(self) -> Artifact:
+        return Artifact(self.config, self._own_parameters, self.predictor)
+
+    @property
+    def _reference(self) -> BaseReference:
+        """How a style adapted from this names its base."""
+        if not self.is_base and self.config.base_model is not None:
+            return self.config.base_model
+        origin, number = self.base.origin, self.base.fingerprint
+        if origin is None:
+            return BaseReference(number, "unshared")
+        if origin.in_package:
+            return BaseReference(number)
+        return BaseReference(number, origin.repo_id or str(origin.folder.resolve()), origin.commit)
+
+    def _parameters_at(self, strength: float) -> Parameters:
+        """The interpolation between the base's parameters, at 0, and these, at 1."""
+        number = isinstance(strength, numbers.Real) and not isinstance(strength, bool) and math.isfinite(strength)
+        if not number or not 0 <= strength <= 1:
+            raise SettingError(f"strength must be a number from 0 to 1, got {strength!r}.")
+        if strength == 1:
+            return self._parameters
+        own = self._own_parameters
+        of_base = {name: self.base._parameters[name] for name in own}
+        return {**self.base._parameters, **interpolate_parameters([own, of_base], [strength, 1 - strength])}
+
+    def _of_this_base(self, style: StyleLike) -> MetaStyle:
+        model = _as_model(style)
+        if model.base.fingerprint != self.base.fingerprint:
+            raise SettingError(f"{model.name} is a style of another base; call its own stylize.")
+        return model.to(self.device, self.dtype)
 
 
-def interpolate(styles: Sequence[MetaStyle], weights: Sequence[float]) -> MetaStyle:
-    """A style between styles: the convex combination of their parameters.
+StyleLike = MetaStyle | str | os.PathLike[str]
+"""A style, or a folder or Hub repo that `MetaStyle.from_pretrained` loads."""
+
+_BASE_MODELS: WeakValueDictionary[int, MetaStyle] = WeakValueDictionary()  # by the id of their artifact
+
+
+def interpolate(styles: Sequence[StyleLike], weights: Sequence[float] | None = None) -> MetaStyle:
+    """Interpolate styles of one base: the convex combination of their parameters.
 
     Args:
-        styles: all adapted from one base; the base itself counts as a style of no style.
-        weights: one for each, >= 0, summing to 1. Weights (1, 0) give the first style bit for bit.
+        styles: styles, or folders or Hub repos of styles; a base counts as no style.
+        weights: one for each, >= 0, summing to 1; None for equal weights. (1, 0) gives the first style bit for bit.
 
     Raises:
-        InterpolationError: other weights, or styles of different bases.
+        InterpolationError: for other weights, or styles of different bases.
+        ArtifactError: for a folder or repo that holds no style.
+        HubError: if the Hub or the network fails.
 
-    >>> mix = interpolate([starry, wave], [0.3, 0.7])
+    >>> mix = interpolate([starry, "me/wave"], [0.3, 0.7])
     """
+    if isinstance(styles, str | os.PathLike | MetaStyle):
+        raise InterpolationError(f"styles must be a list of styles, got {styles!r}.")
     values = check_weights(weights, len(styles))
-    first = styles[0]
-    for other in styles[1:]:
+    models = [_as_model(style) for style in styles]
+    first = models[0]
+    for other in models[1:]:
         if other.base.fingerprint != first.base.fingerprint:
             raise InterpolationError(
                 f"{first.name} and {other.name} were adapted from different bases ({first.base.fingerprint[:12]}, "
-                f"{other.base.fingerprint[:12]}); only styles of one base can be mixed."
+                f"{other.base.fingerprint[:12]}); interpolate styles of one base."
             )
-    adapted = [s for s in styles if not s.is_base]
-    known = (adapted or [first])[0]  # what a base made here has forgotten about itself, its styles may know
-    moves = widest(s.config.parameters for s in adapted)
-    mixed = combine([moving_parameters(style.to(first.device).parameters, moves) for style in styles], values)
-    parameters = {**first.base.parameters, **mixed}
+    adapted = [model for model in models if not model.is_base]
+    known = (adapted or [first])[0]  # a base made here has no origin, but its styles may name one
+    trainable = largest_trainable(model.config.trainable for model in adapted)
+    own = [trainable_parameters(model.to(first.device)._parameters, trainable) for model in models]
     described = ArtifactConfig(
         kind="style",
         architecture=first.config.architecture,
-        name=_mixed_name(styles, values),
-        parameters=moves,
-        output=first.config.output,
+        name=_mix_name(models, values),
+        trainable=trainable,
+        output_activation=first.config.output_activation,
         base_model=known._reference,
-        features=known.config.features,
-        mix=[{"name": s.name, "weight": w} for s, w in zip(styles, values, strict=True)],
+        feature_extractor=known.config.feature_extractor,
+        mix=[{"name": model.name, "weight": w} for model, w in zip(models, values, strict=True)],
     )
-    return MetaStyle(described, parameters, first.base)
+    return MetaStyle(described, {**first.base._parameters, **interpolate_parameters(own, values)}, first.base)
 
 
-def _mixed_name(styles: Sequence[MetaStyle], weights: Sequence[float]) -> str:
-    """The shares and names, cut short: mixes of mixes would double it every time."""
-    name = " + ".join(f"{w:.0%} {s.name}" for s, w in zip(styles, weights, strict=True) if w > 0)
-    return name if len(name) <= _MOST_NAME else f"{name[: _MOST_NAME - 1]}…"
+def _as_model(style: StyleLike) -> MetaStyle:
+    return style if isinstance(style, MetaStyle) else MetaStyle.from_pretrained(style)
 
 
-# ten styles on one base cost one base, wherever they come from
-_BASES: Bases[MetaStyle] = Bases(
-    lambda read, origin: MetaStyle(read.config, read.parameters, None, origin, predictor=read.predictor)
-)
+def _mix_name(models: Sequence[MetaStyle], weights: Sequence[float]) -> str:
+    """Weights and names, cut off: the names of mixes of mixes would double each time."""
+    name = " + ".join(f"{w:.0%} {m.name}" for m, w in zip(models, weights, strict=True) if w > 0)
+    return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
+
+
+def _adaptation_config(config: AdaptationConfig | None, options: Mapping[str, Any]) -> AdaptationConfig:
+    if not isinstance(config, AdaptationConfig | None):
+        raise SettingError(f"config must be an AdaptationConfig, got {config!r}.")
+    return (config or AdaptationConfig()).replace(**options)
+
+
+def _load_style_images(
+    style_image: ImageLike | Sequence[ImageLike], size: int
+) -> tuple[list[Tensor], str, str | None]:
+    """Return tensors (1, 3, H, W), a SHA-256 of all images, and the name of the first file."""
+    images = list(style_image) if isinstance(style_image, list | tuple) else [style_image]
+    if not images:
+        raise SettingError("There is no style image; pass at least one.")
+    loaded = [load_image_with_sha256(image) for image in images]  # type: ignore[arg-type]
+    file_name = Path(images[0]).stem if isinstance(images[0], str | os.PathLike) else None
+    return [style_tensor(image, size) for image, _ in loaded], combined_sha256([h for _, h in loaded]), file_name

@@ -1,79 +1,171 @@
-"""Stylising pictures of any size: padded to what the network needs, and in tiles when they are large."""
+"""Stylization, the one path of an image: load, resize, pad, batch, tile, and back to what the image came as.
+
+    stylize          images as users have them (files, PIL images, tensors)
+    stylize_tensor   tensors (B, 3, H, W) of any size, with one style for all or one for each
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import numbers
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
-from metastyle_hub.geometry import crop_back, pad_to_multiple
-from metastyle_hub.network import ImageTransformationNetwork, transform
-from metastyle_hub.parameters import Parameters, moving_parameters
+from metastyle_hub.devices import memory_errors
+from metastyle_hub.errors import SettingError
+from metastyle_hub.images.io import load_image, to_pil, to_tensor, with_alpha
+from metastyle_hub.images.transforms import crop_back, pad_to_multiple, preserve_color, resize_short_side
+from metastyle_hub.networks.param_groups import Parameters, trainable_parameters
+from metastyle_hub.networks.transformer_net import TransformerNet, transform
 from metastyle_hub.tiling import TilingConfig, transform_in_tiles
 
-__all__ = ["stylize_each", "stylize_several", "stylize_tensor"]
-
+__all__ = ["check_size", "stylize", "stylize_tensor"]
 
 _TILING = TilingConfig()
 
 
+@dataclass(frozen=True)
+class _Content:
+    """A loaded content image: its pixels at the output size, and what it came as."""
+
+    images: Tensor  # (B, 3, H, W)
+    source: Image.Image | Tensor
+    parameters: Parameters
+
+
+def stylize(
+    network: TransformerNet,
+    styles: Sequence[Parameters],
+    contents: Sequence[Any],
+    *,
+    size: int | None = None,
+    keep_color: bool = False,
+) -> list[Any]:
+    """Stylize images as users have them; each comes back as what it came as.
+
+    Args:
+        network: gives the architecture.
+        styles: the parameters for each image.
+        contents: anything `load_image` reads gives a PIL image (alpha is kept); a tensor (3, H, W) or (B, 3, H, W)
+            gives such a tensor.
+        size: pixels of the output's short side; None for that of the input.
+        keep_color: take only the lightness from the stylized image.
+
+    Raises:
+        ImageError: for an image that cannot be used.
+        SettingError: for a size that is not a positive whole number, or another number of styles than of images.
+        DeviceError: if memory runs out.
+
+    >>> [stylized] = stylize(network, [parameters], ["photo.jpg"])
+    """
+    check_size(size)
+    if len(styles) != len(contents):
+        raise SettingError(f"There are {len(styles)} styles for {len(contents)} images; pass one style for each image.")
+    if not contents:
+        return []
+    device = next(iter(styles[0].values())).device
+    results: list[Any] = []
+    with memory_errors("stylization", device, "a smaller size or fewer images"):
+        loaded = (_load(content, parameters, size) for content, parameters in zip(contents, styles, strict=True))
+        # on a CPU one image at a time is faster than a batch with a style for each
+        for batch in _batches(loaded, 1 if device.type == "cpu" else _TILING.threshold):
+            images = torch.cat([content.images for content in batch]).to(device)
+            parameters = [content.parameters for content in batch for _ in content.images]
+            parts = stylize_tensor(network, parameters, images).split([len(content.images) for content in batch])
+            results += [_restore(part, content, keep_color) for part, content in zip(parts, batch, strict=True)]
+    return results
+
+
+def check_size(size: object) -> None:
+    """Refuse an output size that is not None or a positive whole number.
+
+    Raises:
+        SettingError: with the value.
+    """
+    whole = isinstance(size, numbers.Integral) and not isinstance(size, bool)
+    if size is not None and not (whole and size >= 1):  # type: ignore[operator]
+        raise SettingError(f"size must be a whole number of pixels, at least 1, got {size!r}.")
+
+
 @torch.no_grad()
 def stylize_tensor(
-    network: ImageTransformationNetwork,
-    parameters: Mapping[str, Tensor],
+    network: TransformerNet,
+    parameters: Mapping[str, Tensor] | Sequence[Mapping[str, Tensor]],
     images: Tensor,
     tiling: TilingConfig = _TILING,
 ) -> Tensor:
-    """M(images; parameters) for any size: (B, 3, H, W) in [0, 1] -> the same shape and range.
+    """Return M(images; parameters) for any size: (B, 3, H, W) in [0, 1] -> the same.
 
-    Never more pixels at once than `tiling.threshold`: a large batch goes through in parts, a large picture in tiles.
+    At most `tiling.threshold` pixels go through the network at once: a large batch in parts, a large image in tiles.
+
+    Args:
+        network: gives the architecture.
+        parameters: for all images, or one dictionary for each. Images whose styles differ in norms and decoder alone
+            share one pass; that others are equal is recognized by identity of the tensors.
+        images: in [0, 1].
+        tiling: threshold and size of the tiles.
     """
     padded, padding = pad_to_multiple(images)
     at_once = tiling.threshold // (padded.shape[-2] * padded.shape[-1])
-    if at_once:
-        parts = [
-            transform(network, _rows(network, parameters, slice(i, i + at_once)), padded[i : i + at_once])
-            for i in range(0, len(padded), at_once)
-        ]
-    else:
-        parts = [
-            transform_in_tiles(network, _rows(network, parameters, i), image[None], tiling)
-            for i, image in enumerate(padded)
-        ]
+    parts = []
+    for start in range(0, len(padded), max(1, at_once)):
+        part = padded[start : start + max(1, at_once)]
+        chosen = parameters if isinstance(parameters, Mapping) else parameters[start : start + len(part)]
+        for weights, chunk in _shared(chosen, part):
+            if at_once:
+                parts.append(transform(network, weights, chunk))
+            else:
+                parts.append(transform_in_tiles(network, weights, chunk, tiling))
     return torch.cat([crop_back(part, padding) for part in parts]).contiguous()
 
 
-def _rows(network: ImageTransformationNetwork, parameters: Mapping[str, Tensor], rows: int | slice) -> Parameters:
-    """The parameters of some pictures of a batch, where each has its own of some."""
-    plain = dict(network.named_parameters())
-    return {name: p[rows] if p.ndim > plain[name].ndim else p for name, p in parameters.items()}
+def _shared(
+    parameters: Mapping[str, Tensor] | Sequence[Mapping[str, Tensor]], images: Tensor
+) -> Iterator[tuple[Mapping[str, Tensor], Tensor]]:
+    """Pairs of parameters and images that can go through the network in one pass."""
+    if isinstance(parameters, Mapping):
+        yield parameters, images
+        return
+    first = parameters[0]
+    differing = [name for name, p in first.items() if any(style[name] is not p for style in parameters)]
+    if not differing:
+        yield first, images
+    elif set(differing) <= trainable_parameters(first, "decoder").keys():
+        yield {**first, **{name: torch.stack([style[name] for style in parameters]) for name in differing}}, images
+    else:
+        yield from zip(parameters, images.split(1), strict=True)
 
 
-@torch.no_grad()
-def stylize_each(network: ImageTransformationNetwork, styles: Sequence[Mapping[str, Tensor]], images: Tensor) -> Tensor:
-    """Every picture of a batch with its own parameters; in one pass if only norms and decoder differ between them.
+def _batches(contents: Iterable[_Content], max_pixels: int) -> Iterator[list[_Content]]:
+    """Runs of consecutive images of one shape, of at most so many pixels together."""
+    batch: list[_Content] = []
+    for content in contents:
+        if batch:
+            pixels = sum(c.images[:, 0].numel() for c in [*batch, content])
+            if content.images.shape != batch[0].images.shape or pixels > max_pixels:
+                yield batch
+                batch = []
+        batch.append(content)
+    if batch:
+        yield batch
 
-    Args:
-        styles: one for each picture. What they share is known by being the same tensor, not by comparing numbers.
-    """
-    first = styles[0]
-    own = [name for name, p in first.items() if any(style[name] is not p for style in styles)]
-    if not set(own) <= moving_parameters(first, "decoder").keys():
-        return torch.cat([stylize_tensor(network, p, image[None]) for p, image in zip(styles, images, strict=True)])
-    return stylize_tensor(network, {**first, **{n: torch.stack([s[n] for s in styles]) for n in own}}, images)
+
+def _load(content: Any, parameters: Parameters, size: int | None) -> _Content:
+    source = content if isinstance(content, Tensor) else load_image(content)
+    images = to_tensor(source)
+    return _Content(resize_short_side(images, size) if size else images, source, parameters)
 
 
-def stylize_several(
-    network: ImageTransformationNetwork, styles: Sequence[Mapping[str, Tensor]], images: Sequence[Tensor]
-) -> list[Tensor]:
-    """Pictures (B, 3, H, W) of any sizes, each with its own parameters; those of one size go together."""
-    sizes: dict[torch.Size, list[int]] = {}
-    for i, image in enumerate(images):
-        sizes.setdefault(image.shape, []).append(i)
-    results: dict[int, Tensor] = {}
-    for size, group in sizes.items():
-        own = [styles[i] for i in group for _ in range(size[0])]
-        made = stylize_each(network, own, torch.cat([images[i] for i in group]))
-        results |= dict(zip(group, made.split(size[0]), strict=True))
-    return [results[i] for i in range(len(images))]
+def _restore(stylized: Tensor, content: _Content, keep_color: bool) -> Image.Image | Tensor:
+    """Return the stylized image as what the content came as, with its alpha."""
+    stylized = stylized.to(content.images.device)
+    if keep_color:
+        stylized = preserve_color(stylized, content.images)
+    if isinstance(content.source, Tensor):
+        return stylized[0] if content.source.ndim == 3 else stylized
+    image = to_pil(stylized)
+    return with_alpha(image, content.source) if content.source.mode == "RGBA" else image

@@ -1,14 +1,14 @@
-"""Large pictures in tiles, with the result of the whole: exact instance-norm statistics, gathered in passes.
+"""Tiling of large images, exact: the result is that of the whole image, with the instance-norm statistics of all of it.
 
-The convolutions of a tile need no more than a margin around it. Instance norm needs the mean and variance of the
-whole picture, else tiles would differ in tone; so before a layer is used, one pass over all tiles gathers the
-statistics of what it makes, and the layers before it are computed anew, now normalised with theirs:
+A convolution needs only a margin around its tile. Instance norm needs the mean and variance of the whole image, or
+tiles would differ in tone. So before a layer is used, one pass over all tiles gathers the statistics of its output,
+while the layers before it are computed again, normalized with theirs:
 
-    three passes   down to a quarter of the resolution, where a picture takes a quarter of the memory: kept
-    the trunk      over the whole of it
-    three passes   up again, the last of which makes the picture
+    three passes           encoder, to a quarter of the resolution, where the activations are kept
+    the residual blocks    on the whole image
+    three passes           decoder; the last one writes the image
 
-This costs half as much arithmetic again and a third to a sixth of the memory.
+This costs half as much arithmetic again, and takes a third to a sixth of the memory.
 """
 
 from __future__ import annotations
@@ -20,64 +20,53 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metastyle_hub.errors import SettingError
-from metastyle_hub.network import ConvNorm, ImageTransformationNetwork, to_picture
+from metastyle_hub.config import Config, option
+from metastyle_hub.networks.layers import ConvNorm
+from metastyle_hub.networks.transformer_net import TransformerNet, logits_to_image
 
 __all__ = ["TilingConfig", "transform_in_tiles"]
 
-_EPS = 1e-5  # that of F.instance_norm
+_EPS = 1e-5  # of F.instance_norm
 
-# Pixels of full resolution around a tile that its layers need: 4 + 1 + 2 on the way down; on the way up 4 for the last
-# convolution, 1 and 2 for those before it, 2 and 4 for what bilinear upsampling looks at beside them: 13, rounded up
-# to a multiple of 4.
+# Pixels at full resolution that the layers of a tile need around it: 4 + 1 + 2 in the encoder; in the decoder 4 for the
+# last convolution, 1 and 2 for those before it, 2 and 4 for bilinear upsampling: 13, rounded up to a multiple of 4
 _MARGIN = 16
 
 
 @dataclass(frozen=True)
-class TilingConfig:
-    """When and how pictures go through the network in tiles. Measurements: docs/performance.md."""
+class TilingConfig(Config):
+    """When and how images go through the network in tiles. Measurements: docs/performance.md."""
 
-    threshold: int = 1_500_000  # pixels; a picture up to here goes through in one piece
-    tile: int = 768  # pixels a side without the margin, a multiple of 4
-
-    def __post_init__(self) -> None:
-        if self.tile < 16 or self.tile % 4:
-            raise SettingError(f"tile must be a multiple of 4 and at least 16, got {self.tile}.")
+    threshold: int = option(1_500_000, "pixels; an image up to here goes through in one piece", low=0)
+    tile: int = option(768, "pixels a side without the margin, a multiple of 4", low=16, multiple=4)
 
 
 @dataclass(frozen=True)
 class _Tile:
-    """A rectangle in units of 4 pixels, the trunk's resolution: its inside, and with the margin as far as there is."""
+    """A rectangle in units of 4 pixels, the resolution of the residual blocks, without and with its margin."""
 
     inner: tuple[int, int, int, int]  # top, bottom, left, right
     outer: tuple[int, int, int, int]
 
     def read(self, x: Tensor, scale: int) -> Tensor:
-        """The rectangle with its margin, of a map that has `scale` pixels a unit."""
+        """Return the rectangle with its margin, of a map with `scale` samples per unit."""
         top, bottom, left, right = (scale * v for v in self.outer)
         return x[..., top:bottom, left:right]
 
     def without_margin(self, x: Tensor, scale: int) -> Tensor:
-        """The inside of what was computed from `read`."""
+        """Return the inner part of something computed from `read`."""
         top, left = (scale * (self.inner[i] - self.outer[i]) for i in (0, 2))
-        return x[..., top : top + scale * self.height, left : left + scale * self.width]
+        height, width = (scale * (self.inner[i + 1] - self.inner[i]) for i in (0, 2))
+        return x[..., top : top + height, left : left + width]
 
     def write(self, whole: Tensor, x: Tensor, scale: int) -> None:
-        """Put the inside into its place in the whole."""
+        """Write the inner part to its place in the whole map."""
         top, bottom, left, right = (scale * v for v in self.inner)
         whole[..., top:bottom, left:right] = self.without_margin(x, scale)
 
-    @property
-    def height(self) -> int:
-        return self.inner[1] - self.inner[0]
-
-    @property
-    def width(self) -> int:
-        return self.inner[3] - self.inner[2]
-
 
 class _Moments:
-    """Mean and variance per channel of the tiles seen so far, in float64 (Chan, Golub and LeVeque 1979)."""
+    """Mean and variance per channel over the tiles so far, in float64 (Chan, Golub and LeVeque 1979)."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -92,94 +81,96 @@ class _Moments:
         self.mean = self.mean + difference * (n / total)
         self.count = total
 
-    def normalize(self, x: Tensor, scale: Tensor, shift: Tensor, carried: Tensor | None = None) -> Tensor:
-        """What `InstanceNorm` does, with these statistics instead of those of x."""
+    def normalize(self, x: Tensor, weight: Tensor, bias: Tensor, bias_map: Tensor | None = None) -> Tensor:
+        """Normalize as `InstanceNorm` does, with these statistics instead of those of x."""
         mean, variance = (v.to(x.dtype).to(x.device) for v in (self.mean, self.squares / self.count))
-        if carried is None:
-            return F.batch_norm(x, mean, variance, scale, shift, eps=_EPS)
-        return F.batch_norm(x, mean, variance, scale, eps=_EPS).addcmul_(shift[:, None, None], carried)
+        if bias_map is None:
+            return F.batch_norm(x, mean, variance, weight, bias, eps=_EPS)
+        return F.batch_norm(x, mean, variance, weight, eps=_EPS).addcmul_(bias[:, None, None], bias_map)
 
 
 @torch.no_grad()
 def transform_in_tiles(
-    network: ImageTransformationNetwork, parameters: Mapping[str, Tensor], image: Tensor, config: TilingConfig
+    network: TransformerNet, parameters: Mapping[str, Tensor], image: Tensor, config: TilingConfig
 ) -> Tensor:
-    """The picture M(image; parameters), as `transform` makes it, with less memory: (1, 3, H, W) in [0, 1].
+    """Return M(image; parameters) as `transform` does, with less memory: (1, 3, H, W) in [0, 1] -> the same.
 
-    >>> transform_in_tiles(network, parameters, photo, TilingConfig(tile=512))
+    >>> transform_in_tiles(network, parameters, image, TilingConfig(tile=512))
     """
-    height, width = image.shape[-2] // 4, image.shape[-1] // 4  # of the trunk
+    height, width = image.shape[-2] // 4, image.shape[-1] // 4  # of the residual blocks
     tiles = list(_tiles(height, width, config.tile // 4))
     image = image.contiguous(memory_format=torch.channels_last)
 
-    down = [_Layer(layer, f"down.{i}", parameters) for i, layer in enumerate(network.down)]
-    trunk = image.new_empty(0)
-    for depth, layer in enumerate(down):
+    encoder = [_Layer(layer, f"encoder.{i}", parameters) for i, layer in enumerate(network.encoder)]
+    hidden = image.new_empty(0)
+    for depth, layer in enumerate(encoder):
         for tile in tiles:
             x = tile.read(image, 4)
-            for earlier in down[:depth]:
+            for earlier in encoder[:depth]:
                 x = earlier.normalize(earlier.convolve(x))
             x = layer.convolve(x)
             layer.moments.add(tile.without_margin(x, 4 >> depth))
-            if layer is down[-1]:
-                if not trunk.numel():
-                    trunk = x.new_empty(1, x.shape[1], height, width).contiguous(memory_format=torch.channels_last)
-                tile.write(trunk, x, 1)
-    trunk = down[-1].normalize(trunk, network.carried_noise(image, trunk.shape[1], 1))
-    trunk = torch.func.functional_call(network.trunk, _within("trunk", parameters), (trunk,))
+            if layer is encoder[-1]:
+                if not hidden.numel():
+                    hidden = x.new_empty(1, x.shape[1], height, width).contiguous(memory_format=torch.channels_last)
+                tile.write(hidden, x, 1)  # (1, 128, H/4, W/4)
+    hidden = encoder[-1].normalize(hidden, network.noise_bias_map(image, hidden.shape[1], 1))
+    blocks = _submodule_parameters("residual_blocks", parameters)
+    hidden = torch.func.functional_call(network.residual_blocks, blocks, (hidden,))
 
-    def noise(tile: _Tile) -> Tensor | None:  # carried by the norm of the first layer up
+    def noise(tile: _Tile) -> Tensor | None:  # of the first decoder norm
         top, _, left, _ = tile.outer
-        return network.carried_noise(tile.read(image, 4), trunk.shape[1] // 2, 2, (top, left))
+        return network.noise_bias_map(tile.read(image, 4), hidden.shape[1] // 2, 2, (top, left))
 
-    up = [_Layer(layer, f"up.{i}", parameters) for i, layer in enumerate(network.up)]
-    for depth, layer in enumerate(up):
+    decoder = [_Layer(layer, f"decoder.{i}", parameters) for i, layer in enumerate(network.decoder)]
+    for depth, layer in enumerate(decoder):
         for tile in tiles:
-            x = tile.read(trunk, 1)
-            for earlier in up[:depth]:
+            x = tile.read(hidden, 1)
+            for earlier in decoder[:depth]:
                 x = earlier.normalize(earlier.convolve(network.upsample(x)), noise(tile))
             layer.moments.add(tile.without_margin(layer.convolve(network.upsample(x)), 2 << depth))
-    picture = torch.empty_like(image)
+    stylized = torch.empty_like(image)
+    to_rgb = _submodule_parameters("to_rgb", parameters)
     for tile in tiles:
-        x = tile.read(trunk, 1)
-        for layer, carried in zip(up, (noise(tile), network.carried_photo(tile.read(image, 4))), strict=True):
-            x = layer.normalize(layer.convolve(network.upsample(x)), carried)
-        logits = torch.func.functional_call(network.out, _within("out", parameters), (x,))
-        tile.write(picture, to_picture(network, logits), 4)
-    return picture
+        x = tile.read(hidden, 1)
+        for layer, bias_map in zip(decoder, (noise(tile), network.logit_bias_map(tile.read(image, 4))), strict=True):
+            x = layer.normalize(layer.convolve(network.upsample(x)), bias_map)
+        logits = torch.func.functional_call(network.to_rgb, to_rgb, (x,))
+        tile.write(stylized, logits_to_image(network, logits), 4)
+    return stylized
 
 
 class _Layer:
-    """A ConvNorm taken apart: the convolution, and the norm with statistics of the whole picture."""
+    """The two halves of a ConvNorm: the convolution, and the norm with the statistics of the whole image."""
 
     def __init__(self, layer: nn.Module, name: str, parameters: Mapping[str, Tensor]) -> None:
         assert isinstance(layer, ConvNorm)
         self.layer, self.moments = layer, _Moments()
-        self.conv = _within(f"{name}.conv", parameters)
-        self.norm = _within(f"{name}.norm", parameters)
+        self.conv = _submodule_parameters(f"{name}.conv", parameters)
+        self.norm = _submodule_parameters(f"{name}.norm", parameters)
 
     def convolve(self, x: Tensor) -> Tensor:
         return torch.func.functional_call(self.layer.conv, self.conv, (x,))
 
-    def normalize(self, x: Tensor, carried: Tensor | None = None) -> Tensor:
-        x = self.moments.normalize(x, self.norm["scale"], self.norm["shift"], carried)
+    def normalize(self, x: Tensor, bias_map: Tensor | None = None) -> Tensor:
+        x = self.moments.normalize(x, self.norm["weight"], self.norm["bias"], bias_map)
         return F.relu_(x) if self.layer.relu else x
 
 
-def _within(name: str, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The parameters of a part of the network, by their names in it."""
+def _submodule_parameters(name: str, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the parameters of a submodule, by their names in it."""
     return {key.removeprefix(f"{name}."): p for key, p in parameters.items() if key.startswith(f"{name}.")}
 
 
 def _tiles(height: int, width: int, size: int) -> Iterator[_Tile]:
     margin = _MARGIN // 4
     rows, columns = (
-        [(i * side // count, (i + 1) * side // count) for i in range(count)]  # of nearly equal size: no slivers
+        [(i * side // count, (i + 1) * side // count) for i in range(count)]  # of nearly equal size
         for side in (height, width)
         for count in (-(-side // size),)
     )
     for top, bottom in rows:
         for left, right in columns:
             above, below = max(0, top - margin), min(height, bottom + margin)
-            before, behind = max(0, left - margin), min(width, right + margin)
-            yield _Tile((top, bottom, left, right), (above, below, before, behind))
+            before, after = max(0, left - margin), min(width, right + margin)
+            yield _Tile((top, bottom, left, right), (above, below, before, after))

@@ -30,30 +30,30 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from metastyle_hub.data import CropConfig, FolderPool, center_crops, random_crops
-from metastyle_hub.evaluation.gatys import GatysConfig, optimize_pixels
-from metastyle_hub.features import SPECS, FeatureNetwork, load_features
-from metastyle_hub.images import save_image, to_pil
-from metastyle_hub.loss import SCALES, LossWeights, PerceptualLoss, gram_matrix
-from metastyle_hub.meta_training.muon import Muon, has_directions
+from metastyle_hub.data.datasets import CropConfig, FolderDataset, center_crops, random_crops
+from metastyle_hub.baselines.gatys import GatysConfig, optimize_pixels
+from metastyle_hub.networks.feature_extractor import SPECS, FeatureExtractor, load_feature_extractor
+from metastyle_hub.images.io import save_image, to_pil
+from metastyle_hub.losses import MAX_STYLE_SCALES, LossWeights, PerceptualLoss, gram_matrix
+from metastyle_hub.training.muon import Muon, has_directions
 from metastyle_hub.model import MetaStyle
-from metastyle_hub.network import transform
-from metastyle_hub.noise import random_corner
-from metastyle_hub.prediction import StylePredictor, gram_channels
-from metastyle_hub.skeletons import new_skeleton
+from metastyle_hub.networks.transformer_net import transform
+from metastyle_hub.networks.noise import random_noise_offset
+from metastyle_hub.networks.style_predictor import StylePredictor, gram_channels
+from metastyle_hub.networks.meta_device import new_skeleton
 
-MEASURE = LossWeights(content_weight=1, style_weight=10, tone_weight=0, grid_weight=0, coarse_share=0)  # the judge
+MEASURE = LossWeights(content_weight=1, style_weight=10, tone_weight=0, checkerboard_weight=0, coarse_weight=0)  # the judge
 PAIRS = {"relu1_2": "relu1_2", "relu2_2": "relu2_2", "relu3_3": "relu3_4"}  # student's tap -> teacher's
 
 
-def load_teacher(file: Path) -> FeatureNetwork:
+def load_teacher(file: Path) -> FeatureExtractor:
     """The ImageNet VGG-19 up to relu3_4."""
-    return load_features("vgg19_oxford", file=file)
+    return load_feature_extractor("vgg19_oxford", file=file)
 
 
-def reflecting(vgg: FeatureNetwork) -> FeatureNetwork:
+def reflecting(vgg: FeatureExtractor) -> FeatureExtractor:
     """The same weights with the student's padding, so that the student need not learn what zeros do to a border."""
-    network = FeatureNetwork(replace(vgg.spec, padding="reflect"), vgg.name)
+    network = FeatureExtractor(replace(vgg.spec, padding="reflect"), vgg.name)
     network.load_state_dict(vgg.state_dict())
     return network
 
@@ -61,7 +61,7 @@ def reflecting(vgg: FeatureNetwork) -> FeatureNetwork:
 class Distillation(nn.Module):
     """The student with its heads, the teacher, and what is between them."""
 
-    def __init__(self, student: FeatureNetwork, teacher: FeatureNetwork, dtype: torch.dtype) -> None:
+    def __init__(self, student: FeatureExtractor, teacher: FeatureExtractor, dtype: torch.dtype) -> None:
         super().__init__()
         self.student, self.teacher, self.dtype = student.requires_grad_(True), reflecting(teacher).to(dtype), dtype
         self.scales: dict[str, Tensor] = {}
@@ -80,7 +80,7 @@ class Distillation(nn.Module):
         channel that they leave at 0 everywhere, where no gradient would ever wake it, is fitted anew.
         """
         plain = replace(self.student.spec, heads=())
-        body = FeatureNetwork(plain, "body").to(images.device)
+        body = FeatureExtractor(plain, "body").to(images.device)
         body.load_state_dict({k: v for k, v in self.student.state_dict().items() if k.startswith("features.")})
         maps = body(images, tuple(PAIRS))
         for tap, target in self.targets(images).items():
@@ -126,7 +126,7 @@ class Stylist:
             raise SystemExit(f"The base in {folder} has no predictor; name one that has, or leave out --base.")
         self.theta = {name: p.to(device) for name, p in base.parameters.items()}
         self.network = new_skeleton(base.config.architecture, base.config.output or "sigmoid")
-        self.eyes = PerceptualLoss(load_features(base.config.features, device=device, dtype=dtype), LossWeights())
+        self.eyes = PerceptualLoss(load_feature_extractor(base.config.features, device=device, dtype=dtype), LossWeights())
         self.predictor = StylePredictor(gram_channels(self.eyes.features.spec), self.theta).to(device)
         self.predictor.load_state_dict(base.predictor)
         self.dtype = dtype
@@ -136,9 +136,9 @@ class Stylist:
         """(B, 3, H, W) in [0, 1] each -> the photos in these styles, some more, some less."""
         weights = dict(self.theta)
         share = torch.from_numpy(rng.uniform(0.6, 1.2, (len(photos), 1)).astype(np.float32)).to(photos.device)
-        for name, added in self.predictor(self.eyes.style_grams(artworks, SCALES)).items():
+        for name, added in self.predictor(self.eyes.style_grams(artworks, MAX_STYLE_SCALES)).items():
             weights[name] = self.theta[name] + share * added  # (B, C)
-        return transform(self.network, weights, photos, self.dtype, random_corner(rng)).to(photos.dtype)
+        return transform(self.network, weights, photos, self.dtype, random_noise_offset(rng)).to(photos.dtype)
 
 
 def train(args: argparse.Namespace) -> None:
@@ -146,7 +146,7 @@ def train(args: argparse.Namespace) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = torch.bfloat16 if args.bf16 else torch.float32
-    photos, artworks = FolderPool(args.photos), FolderPool(args.artworks)
+    photos, artworks = FolderDataset(args.photos), FolderDataset(args.artworks)
     crop = CropConfig(size=args.size, min_scale=0.25, jitter=0.2)
 
     stylist = Stylist(args.base, dtype, device) if args.base else None
@@ -159,7 +159,7 @@ def train(args: argparse.Namespace) -> None:
             seen[half // 2 :] = stylist(seen[half // 2 :], art[half // 2 :], rng)
         return torch.cat([seen, art])
 
-    student = FeatureNetwork(SPECS["compact"], "compact")
+    student = FeatureExtractor(SPECS["compact"], "compact")
     if args.init:
         student.load_state_dict({key: value.float() for key, value in load_file(args.init).items()})
     problem = Distillation(student, load_teacher(args.teacher), dtype).to(device)
@@ -226,13 +226,13 @@ def export(problem: Distillation, path: Path) -> None:
 def errors(args: argparse.Namespace) -> None:
     teacher = load_teacher(args.teacher)
     rng = np.random.default_rng(args.seed)
-    photos = random_crops(FolderPool(args.photos), args.crops, CropConfig(args.size, 0.3, 0.8), rng)
-    artworks = random_crops(FolderPool(args.artworks), args.crops, CropConfig(args.size, 0.5, 1.0), rng)
+    photos = random_crops(FolderDataset(args.photos), args.crops, CropConfig(args.size, 0.3, 0.8), rng)
+    artworks = random_crops(FolderDataset(args.artworks), args.crops, CropConfig(args.size, 0.5, 1.0), rng)
     kinds = {"photos": photos, "artworks": artworks}
     if args.base:
         kinds["stylised photos"] = Stylist(args.base, torch.float32, torch.device("cpu"))(photos, artworks, rng)
     for file in args.features:
-        student = load_features("compact", file=file)
+        student = load_feature_extractor("compact", file=file)
         for kind, images in kinds.items():
             ours, theirs, shown = student(images), teacher(images), []
             for tap, of_teacher in PAIRS.items():
@@ -248,11 +248,11 @@ def errors(args: argparse.Namespace) -> None:
 def judge(args: argparse.Namespace) -> None:
     teacher = PerceptualLoss(load_teacher(args.teacher), MEASURE)
     students = {
-        f"{file.parent.name}/{file.stem}": PerceptualLoss(load_features("compact", file=file), MEASURE)
+        f"{file.parent.name}/{file.stem}": PerceptualLoss(load_feature_extractor("compact", file=file), MEASURE)
         for file in args.features
     }
     size, marks = args.size, (0, 10, 25, 50, 100)
-    contents, styles = center_crops(FolderPool(args.photos), size), center_crops(FolderPool(args.artworks), size)
+    contents, styles = center_crops(FolderDataset(args.photos), size), center_crops(FolderDataset(args.artworks), size)
     rng = np.random.default_rng(args.seed)
     cs, ss = rng.choice(len(contents), args.pairs, replace=False), rng.choice(len(styles), args.pairs, replace=False)
     columns: dict[str, list[Tensor]] = {"photo": [], "style": []}

@@ -30,27 +30,27 @@ from tqdm import tqdm
 
 from metastyle_hub.adaptation import AdaptationConfig, adapt_parameters
 from metastyle_hub.artifacts.config import ArtifactError
-from metastyle_hub.artifacts.files import read_artifact
-from metastyle_hub.data import ImagePool, center_crops, next_readable, open_pool
+from metastyle_hub.artifacts.serialization import read_artifact
+from metastyle_hub.data.datasets import ImageDataset, center_crops, next_readable, open_dataset
 from metastyle_hub.devices import keep_freed_memory, training_dtype
 from metastyle_hub.errors import MetaStyleError
-from metastyle_hub.features import feature_names, load_features
-from metastyle_hub.images import save_image
-from metastyle_hub.learning import predicted_start
-from metastyle_hub.loss import LossWeights
-from metastyle_hub.meta_training.bilevel import MetaTrainingConfig
-from metastyle_hub.meta_training.rolling import RollingConfig, RollingTrainer
-from metastyle_hub.meta_training.trainer import MetaStep, MetaTrainer
+from metastyle_hub.networks.feature_extractor import feature_extractor_names, load_feature_extractor
+from metastyle_hub.images.io import save_image
+from metastyle_hub.learning import predicted_initialization
+from metastyle_hub.losses import LossWeights
+from metastyle_hub.training.bilevel import MetaTrainingConfig
+from metastyle_hub.training.long_horizon import LongHorizonConfig, LongHorizonTrainer
+from metastyle_hub.training.trainer import MetaStep, MetaTrainer
 from metastyle_hub.model import MetaStyle
-from metastyle_hub.network import NetworkConfig, transform
-from metastyle_hub.settings import add_arguments, from_arguments
-from metastyle_hub.sheets import contact_sheet
+from metastyle_hub.networks.transformer_net import NetworkConfig, transform
+from metastyle_hub.config import add_arguments, from_arguments
+from metastyle_hub.images.grid import image_grid
 
 
 class Sample:
     """A slice of a pool, for previews. As in training, another picture stands in for one that cannot be read."""
 
-    def __init__(self, pool: ImagePool, count: int) -> None:
+    def __init__(self, pool: ImageDataset, count: int) -> None:
         self.pool, self.indices = pool, [round(i * (len(pool) - 1) / max(1, count - 1)) for i in range(count)]
 
     def __len__(self) -> int:
@@ -72,13 +72,13 @@ def preview(trainer: MetaTrainer, path: Path, steps: int = 20) -> None:
     settings = AdaptationConfig(steps=steps, size=max(64, config.size), batch=2, weights=config.weights)
     for style in styles:
         start = None
-        if predictor := trainer.average_predictor:
-            start = predicted_start(predictor, trainer.loss.features.name, theta, style[None])
+        if predictor := trainer.ema_predictor:
+            start = predicted_initialization(predictor, trainer.loss.features.name, theta, style[None])
         *_, last = adapt_parameters(network, theta, style[None], trainer.contents, trainer.loss, settings, start)
         with torch.no_grad():
             made.append(transform(network, last.parameters, photos[:2]).cpu())
     rows += [[pair[0] for pair in made], [pair[1] for pair in made]]
-    save_image(contact_sheet(rows, labels=["photos", "step 0", "styles", f"step {steps}", f"step {steps}"]), path)
+    save_image(image_grid(rows, labels=["photos", "step 0", "styles", f"step {steps}", f"step {steps}"]), path)
 
 
 def time_is_up(trainer: MetaTrainer, started: float, seconds: float) -> bool:
@@ -92,7 +92,7 @@ def facts(trainer: MetaTrainer, last: MetaStep | None) -> dict[str, Any]:
     """How a base was made, for its config.json and its card. Without a last step its loss is left out."""
     settings = trainer.config.to_dict()
     return {
-        "method": "rolling trajectories" if isinstance(trainer, RollingTrainer) else "second order, T inner steps",
+        "method": "rolling trajectories" if isinstance(trainer, LongHorizonTrainer) else "second order, T inner steps",
         "outer_steps": trainer.step,
         "processes": trainer.accelerator.num_processes,
         "photographs": len(trainer.contents),
@@ -106,7 +106,7 @@ def facts(trainer: MetaTrainer, last: MetaStep | None) -> dict[str, Any]:
 def write_base(trainer: MetaTrainer, last: MetaStep | None, folder: Path) -> None:
     """The averaged theta as an artefact."""
     described = {"features": trainer.loss.features.name, "training": facts(trainer, last)}
-    predictor = trainer.average_predictor or None
+    predictor = trainer.ema_predictor or None
     base = MetaStyle.from_parameters(trainer.average, trainer.config.network, predictor=predictor, **described)
     base.save_pretrained(folder)
 
@@ -126,7 +126,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--artworks", required=True, help="folder of artworks, or a Hub dataset of image files")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--init", help="folder of a base to start from, instead of random weights")
-    parser.add_argument("--features", choices=feature_names(), default="compact")
+    parser.add_argument("--features", choices=feature_extractor_names(), default="compact")
     parser.add_argument("--features-file", type=Path, help="weights of the feature network, instead of the usual ones")
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto")
     parser.add_argument("--stop-after", type=float, help="seconds after which to checkpoint and leave")
@@ -135,8 +135,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--log-every", type=int, default=20, metavar="N", help="steps")
     parser.add_argument("--rolling", action="store_true", help="long first-order trajectories instead of T steps")
     add_arguments(parser.add_argument_group("the run"), MetaTrainingConfig)
-    own = [f.name for f in fields(RollingConfig) if f.name not in {g.name for g in fields(MetaTrainingConfig)}]
-    add_arguments(parser.add_argument_group("the run, with --rolling"), RollingConfig, own)
+    own = [f.name for f in fields(LongHorizonConfig) if f.name not in {g.name for g in fields(MetaTrainingConfig)}]
+    add_arguments(parser.add_argument_group("the run, with --rolling"), LongHorizonConfig, own)
     add_arguments(parser.add_argument_group("weights of the loss"), LossWeights)
     add_arguments(parser.add_argument_group("the network, without --init"), NetworkConfig)
     args = parser.parse_args(arguments)
@@ -153,15 +153,15 @@ def train(args: argparse.Namespace) -> None:
     """Train, and write every file."""
     from accelerate import Accelerator
 
-    config_class, trainer_class = (RollingConfig, RollingTrainer) if args.rolling else (MetaTrainingConfig, MetaTrainer)
+    config_class, trainer_class = (LongHorizonConfig, LongHorizonTrainer) if args.rolling else (MetaTrainingConfig, MetaTrainer)
     start = MetaStyle.from_pretrained(args.init) if args.init else None
     network = start.config.architecture if start else from_arguments(NetworkConfig, args)
     config = from_arguments(config_class, args, weights=from_arguments(LossWeights, args), network=network)
     device = Accelerator().device
     dtype = training_dtype(device) if args.dtype == "auto" else getattr(torch, args.dtype)
-    features = load_features(args.features, file=args.features_file, dtype=dtype)
+    features = load_feature_extractor(args.features, file=args.features_file, dtype=dtype)
     trainer = trainer_class(
-        config, features, open_pool(args.photos), open_pool(args.artworks),
+        config, features, open_dataset(args.photos), open_dataset(args.artworks),
         init=start, checkpoint=args.out / "checkpoint.pt", checkpoint_every=args.checkpoint_every,
     )  # fmt: skip
     main_process = trainer.accelerator.is_main_process
@@ -175,7 +175,7 @@ def train(args: argparse.Namespace) -> None:
             # what a kind of training does not measure is no number, and no JSON
             values = {k: v for k, v in asdict(step).items() if k != "index" and not math.isnan(v)}
             means = {k: 0.95 * means.get(k, v) + 0.05 * v for k, v in values.items()}
-            shown = ("valid", "content", "style", "before", "identity", "logits", "spikes")
+            shown = ("valid", "content", "style", "before", "identity", "logits", "outliers")
             bar.set_postfix_str(" ".join(f"{k} {means[k]:.3g}" for k in shown if k in means))
             if main_process and step.index % args.log_every == 0:
                 log.write(json.dumps({"step": step.index, "seconds": time.monotonic() - started, **means}) + "\n")

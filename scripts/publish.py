@@ -18,10 +18,10 @@ from pathlib import Path
 
 from metastyle_hub import AdaptationConfig, MetaStyle, MetaStyleError
 from metastyle_hub.artifacts.config import CONFIG_FILE, ArtifactConfig
-from metastyle_hub.examples import example, example_styles
-from metastyle_hub.hub.writing import PushOptions, push
-from metastyle_hub.images import image_sha256
-from metastyle_hub.settings import add_arguments, from_arguments
+from metastyle_hub.data.examples import example, example_styles
+from metastyle_hub.hub.upload import UploadOptions, push
+from metastyle_hub.images.io import image_sha256
+from metastyle_hub.config import add_arguments, from_arguments
 
 ROOT = Path(__file__).resolve().parent.parent
 FEATURES = ROOT / "metastyle_hub" / "pretrained" / "compact.safetensors"
@@ -57,7 +57,7 @@ def publish(options: argparse.Namespace) -> None:
         files = files_of(options.space)
         say(dry, f"spaces/{space_repo}", f"Space of {len(files)} files from {options.space}")
         if not dry:
-            push(space_repo, files, PushOptions(commit_message="Space"), repo_type="space", exact=True)
+            push(space_repo, files, UploadOptions(commit_message="Space"), repo_type="space", exact=True)
     if dry:
         print("Nothing was sent; add --no-dry-run to do it.")
 

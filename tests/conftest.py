@@ -15,7 +15,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 import pytest
 import tiny
 import torch
-from hub_house import at_home
+from hub_fixtures import at_home
 from hub_server import LocalHub
 
 from metastyle_hub import MetaStyle

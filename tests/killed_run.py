@@ -19,22 +19,22 @@ import numpy as np
 import tiny
 import torch
 
-from metastyle_hub.data import TensorPool
-from metastyle_hub.features import FeatureNetwork
-from metastyle_hub.meta_training.bilevel import MetaTrainingConfig
-from metastyle_hub.meta_training.trainer import MetaTrainer
+from metastyle_hub.data.datasets import InMemoryDataset
+from metastyle_hub.networks.feature_extractor import FeatureExtractor
+from metastyle_hub.training.bilevel import MetaTrainingConfig
+from metastyle_hub.training.trainer import MetaTrainer
 
 CONFIG = MetaTrainingConfig(
-    steps=24, inner_steps=2, styles=1, train_contents=1, valid_contents=1, size=16, rise_steps=4, identity_steps=3,
+    steps=24, inner_steps=2, styles=1, support_contents=1, query_contents=1, size=16, warmup_steps=4, identity_steps=3,
     ema=0.9, network=tiny.NETWORK,
 )  # fmt: skip
 
 
 def trainer(
-    checkpoint: Path, config: MetaTrainingConfig = CONFIG, features: FeatureNetwork | None = None
+    checkpoint: Path, config: MetaTrainingConfig = CONFIG, features: FeatureExtractor | None = None
 ) -> MetaTrainer:
-    photos = TensorPool([tiny.tensor(tiny.photo(seed=i))[0] for i in range(5)])
-    paintings = TensorPool([tiny.tensor(tiny.painting(seed=i))[0] for i in range(4)])
+    photos = InMemoryDataset([tiny.tensor(tiny.content(seed=i))[0] for i in range(5)])
+    paintings = InMemoryDataset([tiny.tensor(tiny.style(seed=i))[0] for i in range(4)])
     features = features or tiny.features()
     return MetaTrainer(config, features, photos, paintings, checkpoint=checkpoint, checkpoint_every=2)
 

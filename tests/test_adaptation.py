@@ -11,17 +11,17 @@ import tiny
 import torch
 
 from metastyle_hub.adaptation import AdaptationConfig, AdaptationError, AdaptationStep, adapt_parameters
-from metastyle_hub.data import TensorPool
+from metastyle_hub.data.datasets import InMemoryDataset
 from metastyle_hub.errors import MetaStyleError
-from metastyle_hub.features import load_features
-from metastyle_hub.loss import LossWeights, PerceptualLoss
+from metastyle_hub.networks.feature_extractor import load_feature_extractor
+from metastyle_hub.losses import LossWeights, PerceptualLoss
 from metastyle_hub.model import MetaStyle
-from metastyle_hub.network import ImageTransformationNetwork, spike_penalty, transform, transform_traced
-from metastyle_hub.parameters import MOVES, Parameters, is_decoder_parameter, is_norm_parameter
+from metastyle_hub.networks.transformer_net import TransformerNet, outlier_penalty, transform, transform_with_activations
+from metastyle_hub.networks.param_groups import TRAINABLE, Parameters, is_decoder_parameter, is_norm_parameter
 
-NETWORK = ImageTransformationNetwork(tiny.NETWORK)
+NETWORK = TransformerNet(tiny.NETWORK)
 CONFIG = AdaptationConfig(
-    steps=6, size=64, batch=1, parameters="all", learning_rate=5e-3, norm_learning_rate=2e-2, precision="float32"
+    steps=6, size=64, batch=1, trainable="all", learning_rate=5e-3, norm_learning_rate=2e-2, precision="float32"
 )
 
 
@@ -31,9 +31,9 @@ def adapt(
     style: torch.Tensor | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> list[AdaptationStep]:
-    contents = TensorPool([tiny.tensor(tiny.photo(80, 72, seed=i))[0] for i in range(4)])
+    contents = InMemoryDataset([tiny.tensor(tiny.content(80, 72, seed=i))[0] for i in range(4)])
     loss = PerceptualLoss(tiny.features(dtype=dtype), config.weights)
-    style = tiny.tensor(tiny.painting(64, 64)) if style is None else style
+    style = tiny.tensor(tiny.style(64, 64)) if style is None else style
     return list(adapt_parameters(NETWORK, theta or tiny.parameters(), style, contents, loss, config))
 
 
@@ -41,8 +41,8 @@ def test_it_learns_the_style():
     theta = tiny.parameters()
     last = adapt(replace(CONFIG, steps=40), theta)[-1].parameters
     loss = PerceptualLoss(tiny.features(), CONFIG.weights)
-    unseen = tiny.photos(3, 64, seed=50)  # what counts is the loss on contents of which it has seen none
-    targets = loss.targets(unseen, loss.style_grams(tiny.tensor(tiny.painting(64, 64))))
+    unseen = tiny.contents(3, 64, seed=50)  # what counts is the loss on contents of which it has seen none
+    targets = loss.targets(unseen, loss.style_grams(tiny.tensor(tiny.style(64, 64))))
     with torch.no_grad():
         before, after = (loss(transform(NETWORK, w, unseen), targets) for w in (theta, last))
     assert bool((after[0] < 0.7 * before[0]).all())
@@ -51,26 +51,26 @@ def test_it_learns_the_style():
 
 def test_no_layer_learns_a_spike():
     """A spot where all channels are far out is what becomes a blob; it is asked for by nothing but the penalty."""
-    dark = tiny.photos(2, 64, seed=50)
+    dark = tiny.contents(2, 64, seed=50)
     dark[..., 20:44, 20:44] *= 0.05
 
-    def spikes(config: AdaptationConfig) -> float:
-        last = adapt(replace(config, spike_limit=1.5, steps=40))[-1].parameters
+    def outliers(config: AdaptationConfig) -> float:
+        last = adapt(replace(config, outlier_limit=1.5, steps=40))[-1].parameters
         with torch.no_grad():
-            return float(spike_penalty(transform_traced(NETWORK, last, dark).streams, 1.5))
+            return float(outlier_penalty(transform_with_activations(NETWORK, last, dark).streams, 1.5))
 
-    free, held = spikes(replace(CONFIG, spike_weight=0.0)), spikes(replace(CONFIG, spike_weight=20.0))
+    free, held = outliers(replace(CONFIG, outlier_weight=0.0)), outliers(replace(CONFIG, outlier_weight=20.0))
     assert free > 1e-3
     assert held < 0.5 * free
 
 
-@pytest.mark.parametrize("parameters", MOVES)
+@pytest.mark.parametrize("parameters", TRAINABLE)
 def test_the_base_stays_what_it_was(parameters):
     theta = tiny.parameters()
     before = {name: p.clone() for name, p in theta.items()}
-    module = NETWORK.parameters_dict()
+    module = NETWORK.parameter_dict()
     adapt(replace(CONFIG, parameters=parameters), theta)
-    assert tiny.same(theta, before) and tiny.same(NETWORK.parameters_dict(), module)
+    assert tiny.same(theta, before) and tiny.same(NETWORK.parameter_dict(), module)
     assert not any(p.requires_grad for p in theta.values())
 
 
@@ -92,14 +92,14 @@ def test_a_longer_run_s_contents_begin_like_a_shorter_one_s():
 
 def test_norm_moves_scales_and_shifts_only():
     theta = tiny.parameters()
-    last = adapt(replace(CONFIG, parameters="norm"), theta)[-1].parameters
+    last = adapt(replace(CONFIG, trainable="norm"), theta)[-1].parameters
     for name, p in last.items():
         assert torch.equal(p, theta[name]) != is_norm_parameter(name), name
 
 
 def test_decoder_moves_norms_everywhere_and_convolutions_behind_the_trunk():
     theta = tiny.parameters()
-    last = adapt(replace(CONFIG, parameters="decoder"), theta)[-1].parameters
+    last = adapt(replace(CONFIG, trainable="decoder"), theta)[-1].parameters
     moved = {name for name, p in last.items() if not torch.equal(p, theta[name])}
     convolutions = {f"{layer}.{part}" for layer in ("up.0.conv", "up.1.conv", "out") for part in ("weight", "bias")}
     assert moved == convolutions | {name for name in theta if is_norm_parameter(name)}
@@ -107,7 +107,7 @@ def test_decoder_moves_norms_everywhere_and_convolutions_behind_the_trunk():
 
 @pytest.mark.parametrize("share", [0, 0.5, 1])
 def test_the_last_steps_are_the_decoder_s_alone(share):
-    states = [step.parameters for step in adapt(replace(CONFIG, steps=4, parameters="decoder", trunk_share=share))]
+    states = [step.parameters for step in adapt(replace(CONFIG, steps=4, trainable="decoder", freeze_encoder_after=share))]
     for index, (before, after) in enumerate(itertools.pairwise(states)):
         moved = {name for name in before if not torch.equal(before[name], after[name])}
         early = {name for name in before if is_norm_parameter(name)} if index < 4 * share else set()
@@ -117,7 +117,7 @@ def test_the_last_steps_are_the_decoder_s_alone(share):
 def test_the_rate_on_convolutions_rises():
     theta = tiny.parameters()
     # with one step Adam moves by the rate itself
-    step = adapt(replace(CONFIG, steps=1, rise_steps=4), theta)[-1].parameters
+    step = adapt(replace(CONFIG, steps=1, warmup_steps=4), theta)[-1].parameters
     furthest = {
         norm: max(float((p - theta[name]).abs().max()) for name, p in step.items() if is_norm_parameter(name) == norm)
         for norm in (True, False)
@@ -149,10 +149,10 @@ def test_there_is_one_yield_more_than_steps_and_the_first_is_the_base():
 
 def test_what_a_step_hands_out_is_no_longer_the_run_s():
     losses = [s.loss for s in adapt()]
-    contents = TensorPool([tiny.tensor(tiny.photo(80, 72, seed=i))[0] for i in range(4)])
+    contents = InMemoryDataset([tiny.tensor(tiny.content(80, 72, seed=i))[0] for i in range(4)])
     loss = PerceptualLoss(tiny.features(), CONFIG.weights)
     seen = []
-    steps = adapt_parameters(NETWORK, tiny.parameters(), tiny.tensor(tiny.painting(64, 64)), contents, loss, CONFIG)
+    steps = adapt_parameters(NETWORK, tiny.parameters(), tiny.tensor(tiny.style(64, 64)), contents, loss, CONFIG)
     for step in steps:
         assert not any(p.requires_grad for p in step.parameters.values())
         for p in step.parameters.values():  # while the run waits
@@ -163,11 +163,11 @@ def test_what_a_step_hands_out_is_no_longer_the_run_s():
 
 @pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
 def test_a_caller_who_turned_gradients_off_gets_the_same_style(context):
-    contents = TensorPool([tiny.tensor(tiny.photo(80, 72, seed=i))[0] for i in range(2)])
+    contents = InMemoryDataset([tiny.tensor(tiny.content(80, 72, seed=i))[0] for i in range(2)])
 
     def last() -> AdaptationStep:
-        loss = PerceptualLoss(load_features("compact"), CONFIG.weights)
-        style = tiny.tensor(tiny.painting(64, 64))
+        loss = PerceptualLoss(load_feature_extractor("compact"), CONFIG.weights)
+        style = tiny.tensor(tiny.style(64, 64))
         return list(adapt_parameters(NETWORK, tiny.parameters(), style, contents, loss, replace(CONFIG, steps=2)))[-1]
 
     usual = last()
@@ -182,8 +182,8 @@ def test_a_caller_who_turned_gradients_off_gets_the_same_style(context):
 def test_steps_may_be_taken_inside_and_outside_of_inference_mode(inside):
     base = MetaStyle.from_parameters(tiny.parameters(), tiny.NETWORK)
     settings = {"steps": 4, "size": 64, "style_size": 32, "precision": "float32", "parameters": "all"}
-    usual = base.adapt(tiny.painting(), **settings)
-    steps = base.adapt_iter(tiny.painting(), **settings)
+    usual = base.adapt(tiny.style(), **settings)
+    steps = base.adapt_iter(tiny.style(), **settings)
     for index in range(settings["steps"] + 1):
         with torch.inference_mode(index in inside):
             step = next(steps)
@@ -191,15 +191,15 @@ def test_steps_may_be_taken_inside_and_outside_of_inference_mode(inside):
 
 
 def test_stopped_early_it_leaves_a_usable_style():
-    contents = TensorPool([tiny.tensor(tiny.photo())[0]])
+    contents = InMemoryDataset([tiny.tensor(tiny.content())[0]])
     loss = PerceptualLoss(tiny.features(), CONFIG.weights)
-    stream = adapt_parameters(NETWORK, tiny.parameters(), tiny.tensor(tiny.painting()), contents, loss, CONFIG)
+    stream = adapt_parameters(NETWORK, tiny.parameters(), tiny.tensor(tiny.style()), contents, loss, CONFIG)
     for step in stream:
         if step.index == 2:
             break
     stream.close()
     with torch.no_grad():
-        picture = transform(NETWORK, step.parameters, tiny.photos(1))
+        picture = transform(NETWORK, step.parameters, tiny.contents(1))
     assert bool(torch.isfinite(picture).all())
 
 
@@ -209,20 +209,20 @@ def test_every_step_sees_other_contents():
 
 
 def test_a_final_rate_of_0_makes_the_last_step_stand_still():
-    steps = adapt(replace(CONFIG, steps=3, final_rate=0))
+    steps = adapt(replace(CONFIG, steps=3, final_lr_ratio=0))
     assert not tiny.same(steps[1].parameters, steps[2].parameters)
     assert tiny.same(steps[2].parameters, steps[3].parameters)
 
 
 def test_the_losses_reported_are_those_of_the_step_s_own_parameters():
-    step = adapt(replace(CONFIG, steps=2, weights=LossWeights(2, 5, tone_weight=0, grid_weight=0)))[-1]
+    step = adapt(replace(CONFIG, steps=2, weights=LossWeights(2, 5, tone_weight=0, checkerboard_weight=0)))[-1]
     assert step.loss == pytest.approx(2 * step.content + 5 * step.style, rel=1e-5)
 
 
 @pytest.mark.parametrize("cause", ["style", "rate", "theta"])
 def test_a_loss_that_is_not_finite_is_named_with_step_and_weights(cause):
     config = replace(CONFIG, steps=3, weights=LossWeights(1.5, 25, tone_weight=0))
-    theta, style = tiny.parameters(), tiny.tensor(tiny.painting())
+    theta, style = tiny.parameters(), tiny.tensor(tiny.style())
     if cause == "style":
         style[0, 0, 0, 0] = torch.nan
     elif cause == "theta":
@@ -241,32 +241,32 @@ def test_a_loss_that_is_not_finite_is_named_with_step_and_weights(cause):
 @pytest.mark.parametrize("colour", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_photo_of_one_colour_alone_is_no_obstacle(colour, dtype):
-    base, loss = MetaStyle.from_pretrained(), PerceptualLoss(load_features("compact", dtype=dtype))
-    network, style = ImageTransformationNetwork(base.config.architecture), tiny.tensor(tiny.painting(64, 64))
-    flat, config = TensorPool([torch.full((3, 64, 64), colour)]), AdaptationConfig(steps=1, size=64, parameters="all")
-    *_, last = adapt_parameters(network, base.parameters, style, flat, loss, config)
+    base, loss = MetaStyle.from_pretrained(), PerceptualLoss(load_feature_extractor("compact", dtype=dtype))
+    network, style = TransformerNet(base.config.architecture), tiny.tensor(tiny.style(64, 64))
+    flat, config = InMemoryDataset([torch.full((3, 64, 64), colour)]), AdaptationConfig(steps=1, size=64, trainable="all")
+    *_, last = adapt_parameters(network, base.state_dict(), style, flat, loss, config)
     assert all(bool(p.isfinite().all()) for p in last.parameters.values())
 
 
 def test_steps_before_the_failing_one_have_been_handed_out():
-    class Failing(TensorPool):
+    class Failing(InMemoryDataset):
         draws = 0
 
         def __getitem__(self, index: int) -> torch.Tensor:
             self.draws += 1
             return super().__getitem__(index) * (torch.nan if self.draws > 3 else 1)
 
-    contents = Failing([tiny.tensor(tiny.photo())[0]])
+    contents = Failing([tiny.tensor(tiny.content())[0]])
     loss, seen = PerceptualLoss(tiny.features(), CONFIG.weights), []
     with pytest.raises(AdaptationError, match="at step 3 "):
-        for step in adapt_parameters(NETWORK, tiny.parameters(), tiny.tensor(tiny.painting()), contents, loss, CONFIG):
+        for step in adapt_parameters(NETWORK, tiny.parameters(), tiny.tensor(tiny.style()), contents, loss, CONFIG):
             seen.append(step)
     assert [s.index for s in seen] == [0, 1, 2]
     assert all(bool(torch.isfinite(p).all()) for p in seen[-1].parameters.values())
 
 
 def test_the_rate_falls_along_a_cosine_to_its_last_share():
-    config = AdaptationConfig(steps=101, final_rate=0.1)
+    config = AdaptationConfig(steps=101, final_lr_ratio=0.1)
     assert config.rate(0) == 1
     assert config.rate(50) == pytest.approx(0.55)
     assert config.rate(100) == pytest.approx(0.1)

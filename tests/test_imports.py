@@ -28,7 +28,7 @@ print(json.dumps({{
 """
 
 
-@pytest.mark.parametrize("module", ["metastyle_hub", "metastyle_hub.cli, metastyle_hub.meta_training.rolling"])
+@pytest.mark.parametrize("module", ["metastyle_hub", "metastyle_hub.cli, metastyle_hub.training.long_horizon"])
 def test_an_import_touches_no_device_no_network_and_not_gradio(module):
     done = tiny.python("-c", PROBE.format(module=module))
     assert done.returncode == 0, done.stderr
@@ -70,7 +70,7 @@ def test_the_arrows_between_folders_point_one_way():
 def test_the_public_names_are_there():
     work = {"MetaStyle", "StyleStep", "interpolate", "list_styles", "AdaptationConfig", "LossWeights", "HubStyle"}
     work |= {"VideoConfig"}
-    errors = {"MetaStyleError", "AdaptationError", "ArtifactError", "DeviceError", "FeaturesError", "HubError"}
+    errors = {"MetaStyleError", "AdaptationError", "ArtifactError", "DeviceError", "FeatureExtractorError", "HubError"}
     errors |= {"ImageError", "InterpolationError", "SettingError", "VideoError"}
     assert set(metastyle_hub.__all__) == work | errors | {"__version__"}
     assert all(issubclass(getattr(metastyle_hub, name), metastyle_hub.MetaStyleError) for name in errors)

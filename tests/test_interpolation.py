@@ -6,7 +6,7 @@ import torch
 
 from metastyle_hub.errors import MetaStyleError
 from metastyle_hub.interpolation import InterpolationError, check_weights, combine
-from metastyle_hub.network import NetworkConfig
+from metastyle_hub.networks.transformer_net import NetworkConfig
 
 
 def styles(count: int) -> list:

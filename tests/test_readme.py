@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import tiny
-from films import write_film
+from videos import write_video
 from hub_server import LocalHub
 from PIL import Image
 
 from metastyle_hub import MetaStyle
-from metastyle_hub.examples import example
+from metastyle_hub.data.examples import example
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -25,7 +25,7 @@ def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, which in names.items():
         with Image.open(example(which)) as picture:
             picture.convert("RGB").resize((96, 80)).save(tmp_path / name)
-    write_film(tmp_path / "walk.mp4", [tiny.photo(), tiny.photo(seed=1)])
+    write_video(tmp_path / "walk.mp4", [tiny.content(), tiny.content(seed=1)])
     return tmp_path
 
 

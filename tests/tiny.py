@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from metastyle_hub.features import FeatureNetwork, FeatureSpec
-from metastyle_hub.network import ImageTransformationNetwork, NetworkConfig
-from metastyle_hub.parameters import Parameters, is_norm_parameter
+from metastyle_hub.networks.feature_extractor import FeatureExtractor, FeatureSpec
+from metastyle_hub.networks.transformer_net import TransformerNet, NetworkConfig
+from metastyle_hub.networks.param_groups import Parameters, is_norm_parameter
 
 NETWORK = NetworkConfig(width=4, residual_blocks=1)
 FEATURES = FeatureSpec(
@@ -29,21 +29,21 @@ def parameters(
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        values = ImageTransformationNetwork(config).parameters_dict()
+        values = TransformerNet(config).parameter_dict()
     return {
         name: (p + spread * torch.randn(p.shape, generator=generator) if is_norm_parameter(name) else p).to(dtype)
         for name, p in values.items()
     }
 
 
-def features(seed: int = 0, spec: FeatureSpec = FEATURES, dtype: torch.dtype = torch.float32) -> FeatureNetwork:
+def features(seed: int = 0, spec: FeatureSpec = FEATURES, dtype: torch.dtype = torch.float32) -> FeatureExtractor:
     """A feature network of random weights."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return FeatureNetwork(spec, "tiny").to(dtype)
+        return FeatureExtractor(spec, "tiny").to(dtype)
 
 
-def photo(height: int = 48, width: int = 64, seed: int = 0) -> np.ndarray:
+def content(height: int = 48, width: int = 64, seed: int = 0) -> np.ndarray:
     """A picture with a gradient, edges and grain: (height, width, 3) uint8."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width] / max(height, width)
@@ -55,7 +55,7 @@ def photo(height: int = 48, width: int = 64, seed: int = 0) -> np.ndarray:
     return (picture.clip(0, 1) * 255).round().astype(np.uint8)
 
 
-def painting(height: int = 48, width: int = 64, seed: int = 0) -> np.ndarray:
+def style(height: int = 48, width: int = 64, seed: int = 0) -> np.ndarray:
     """A picture that is texture all over, coloured stripes: (height, width, 3) uint8."""
     rng = np.random.default_rng(1000 + seed)
     y, x = np.mgrid[0:height, 0:width]
@@ -69,9 +69,9 @@ def tensor(picture: np.ndarray, dtype: torch.dtype = torch.float32) -> Tensor:
     return (torch.from_numpy(picture).permute(2, 0, 1)[None].to(dtype) / 255).contiguous()
 
 
-def photos(count: int, size: int = 32, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+def contents(count: int, size: int = 32, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
     """A batch of pictures: (count, 3, size, size)."""
-    return torch.cat([tensor(photo(size, size, seed + i), dtype) for i in range(count)])
+    return torch.cat([tensor(content(size, size, seed + i), dtype) for i in range(count)])
 
 
 def image(picture: np.ndarray) -> Image.Image:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from metastyle_hub.errors import MetaStyleError, first_line
-from metastyle_hub.network import NetworkConfig
-from metastyle_hub.parameters import MOVES
+from metastyle_hub.errors import ArtifactError, first_line
+from metastyle_hub.networks.transformer_net import NetworkConfig
+from metastyle_hub.networks.param_groups import TRAINABLE
 from metastyle_hub.version import __version__
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
     "FORMAT_VERSION",
     "WEIGHTS_FILE",
     "ArtifactConfig",
-    "ArtifactError",
     "BaseReference",
     "is_ours",
 ]
@@ -29,10 +28,6 @@ FORMAT_VERSION = 1
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 
 _MOST_WIDTH, _MOST_BLOCKS = 128, 32  # of a network from a file: 600 MB, far beyond any use, and no harm to load
-
-
-class ArtifactError(MetaStyleError, ValueError):
-    """A folder or repo that does not hold what it should; the message says what and where."""
 
 
 @dataclass(frozen=True)
@@ -53,15 +48,27 @@ class ArtifactConfig:
     format_version: int = FORMAT_VERSION
     library_version: str = __version__
     name: str | None = None  # for people
-    parameters: str = "all"  # what a style owns: "norm", "decoder" or "all", see `parameters.moving_parameters`
+    trainable: str = "all"  # what a style owns: "norm", "decoder" or "all"
     base_model: BaseReference | None = None  # of a style
     steps: int | None = None  # gradient steps that a style has had
     adaptation: dict[str, Any] | None = None  # the AdaptationConfig behind a style
     style_sha256: str | None = None  # of the style picture
     mix: list[dict[str, Any]] | None = None  # of an interpolated style: [{"name", "weight"}]
-    features: str = "compact"  # whose loss the parameters were trained with, and whose Gram matrices a predictor reads
+    feature_extractor: str = "compact"  # whose loss the parameters were trained with, and whose Gram matrices a predictor reads
     training: dict[str, Any] | None = None  # of a base: the run that made it, and its figures
-    output: str | None = None  # "clamp" for converted networks, which end without a sigmoid
+    output_activation: str | None = None  # "clamp" for converted networks, which end without a sigmoid
+
+    def without_local_paths(self) -> ArtifactConfig:
+        """Return the config as it may leave this machine; warn if others cannot load the style."""
+        reference = self.base_model
+        if reference is None or reference.revision is not None or reference.repo_id == "embedded":
+            return self
+        log.warning(
+            "The base of %s is not on the Hub, so only those who have that base can load the style; push the base "
+            "first, and adapt the style from there.",
+            self.name or "this style",
+        )
+        return replace(self, base_model=replace(reference, repo_id="unshared"))
 
     def to_json(self) -> str:
         """The file's text: fields that say nothing are left out."""
@@ -114,12 +121,12 @@ class ArtifactConfig:
                 f"{CONFIG_FILE} in {where} asks for width {size.width} and {size.residual_blocks} residual_blocks; "
                 f"more than {_MOST_WIDTH} and {_MOST_BLOCKS} are not loaded."
             )
-        if config.parameters not in MOVES:
+        if config.trainable not in TRAINABLE:
             raise ArtifactError(
-                f"{CONFIG_FILE} in {where}: parameters must be one of {', '.join(MOVES)}, got {config.parameters!r}."
+                f"{CONFIG_FILE} in {where}: trainable must be one of {', '.join(TRAINABLE)}, got {config.trainable!r}."
             )
-        if config.output not in (None, "clamp"):
-            raise ArtifactError(f"{CONFIG_FILE} in {where}: output must be clamp or left out, got {config.output!r}.")
+        if config.output_activation not in (None, "clamp"):
+            raise ArtifactError(f"{CONFIG_FILE} in {where}: output_activation must be clamp or left out, got {config.output_activation!r}.")
         if config.kind == "style" and config.base_model is None:
             raise ArtifactError(f"{CONFIG_FILE} in {where} names no base_model, so the style cannot be placed on one.")
         return config

@@ -25,7 +25,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from metastyle_hub.adaptation import AdaptationConfig
-from metastyle_hub.artifacts.files import fingerprint
+from metastyle_hub.artifacts.serialization import fingerprint
 from metastyle_hub.cli.demo import Demo, demo_steps
 from metastyle_hub.cli.files import distinct, photo_files, room_for_style, suffix_for
 from metastyle_hub.cli.hub import add_hub_commands
@@ -33,20 +33,20 @@ from metastyle_hub.cli.space import add_space_command
 from metastyle_hub.cli.video import add_video_command
 from metastyle_hub.devices import keep_freed_memory
 from metastyle_hub.errors import ImageError, MetaStyleError, SettingError
-from metastyle_hub.hub.reading import EMBEDDED
-from metastyle_hub.images import check_writable, load_image, save_image
-from metastyle_hub.loading import load
-from metastyle_hub.loss import LossWeights
+from metastyle_hub.hub.download import EMBEDDED
+from metastyle_hub.images.io import check_writable, load_image, save_image
+from metastyle_hub.hub.base_registry import load
+from metastyle_hub.losses import LossWeights
 from metastyle_hub.model import MetaStyle, StyleStep, interpolate
-from metastyle_hub.settings import add_arguments, from_arguments
-from metastyle_hub.sheets import contact_sheet
+from metastyle_hub.config import add_arguments, from_arguments
+from metastyle_hub.images.grid import image_grid
 from metastyle_hub.version import __version__
 
 __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status: 0, or 2 after a user's mistake (one sentence on stderr)."""
+    """Job the command line; returns the exit status: 0, or 2 after a user's mistake (one sentence on stderr)."""
     for stream in (sys.stdout, sys.stderr):  # a name in letters that the terminal lacks is no reason to fail
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -224,7 +224,7 @@ def _stylize(args: argparse.Namespace) -> None:
         for name, style in styles.items():
             try:
                 result = style.stylize(
-                    photo, strength=args.strength, size=args.size, keep_photo_colors=args.keep_photo_colors
+                    photo, strength=args.strength, size=args.size, preserve_color=args.preserve_color
                 )
             except ImageError as error:  # one bad file must not cost the user the rest of the folder
                 if not several:
@@ -248,7 +248,7 @@ def _interpolate(args: argparse.Namespace) -> None:
     check_writable(args.out)
     styles = [MetaStyle.from_pretrained(s, device=args.device) for s in args.styles]
     photo = load_image(args.content)
-    look = {"strength": args.strength, "size": args.size, "keep_photo_colors": args.keep_photo_colors}
+    look = {"strength": args.strength, "size": args.size, "preserve_color": args.preserve_color}
     if args.weights:
         mix = interpolate(styles, args.weights)
         with room_for_style(args.save) if args.save else contextlib.nullcontext():
@@ -265,7 +265,7 @@ def _interpolate(args: argparse.Namespace) -> None:
         weights[left : left + 2] = 1 - (position - left), position - left
         row.append(interpolate(styles, weights).stylize(photo, **look))
         captions.append(" / ".join(f"{w:.0%}" for w in weights))
-    save_image(contact_sheet([row], captions, tile=min(512, max(row[0].size))), args.out)
+    save_image(image_grid([row], captions, tile=min(512, max(row[0].size))), args.out)
 
 
 def _info(args: argparse.Namespace) -> None:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from PIL import Image, ImageOps
 
 from metastyle_hub.adaptation import AdaptationConfig
-from metastyle_hub.examples import example
-from metastyle_hub.images import ImageLike, load_image
+from metastyle_hub.data.examples import example
+from metastyle_hub.images.io import ImageLike, load_image
 from metastyle_hub.model import MetaStyle, StyleStep, interpolate
-from metastyle_hub.sheets import contact_sheet
+from metastyle_hub.images.grid import image_grid
 
 __all__ = ["Demo", "demo_steps", "film_strip_marks"]
 
@@ -59,4 +59,4 @@ def demo_steps(base: MetaStyle, demo: Demo) -> Iterator[StyleStep | Image.Image]
     shares = [i / (demo.blends - 1) for i in range(demo.blends)]
     rows.append([interpolate(learned, [1 - t, t]).stylize(photo) for t in shares])
     columns = ["photo", "style", *(f"{mark} steps" for mark in marks)]
-    yield contact_sheet(rows, columns, tile=demo.tile)
+    yield image_grid(rows, columns, tile=demo.tile)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from metastyle_hub.hub.reading import SORTS, HubError
+from metastyle_hub.hub.download import SORTS, HubError
 
 __all__ = ["add_hub_commands"]
 
@@ -89,13 +89,13 @@ def _push(args: argparse.Namespace) -> None:
 
 
 def _pull(args: argparse.Namespace) -> None:
-    from metastyle_hub.artifacts.cards import CARD_FILE, PREVIEW_FILE, STYLE_FILE
+    from metastyle_hub.artifacts.model_card import CARD_FILE, PREVIEW_FILE, STYLE_FILE
     from metastyle_hub.artifacts.config import CONFIG_FILE, WEIGHTS_FILE
-    from metastyle_hub.hub.reading import HubOptions, fetch, fetch_extra
+    from metastyle_hub.hub.download import DownloadOptions, fetch, fetch_extra
     from metastyle_hub.model import MetaStyle
-    from metastyle_hub.sharing import replace_files
+    from metastyle_hub.hub.sharing import replace_files
 
-    found = fetch(args.repo, args.revision, HubOptions(force_download=args.force))
+    found = fetch(args.repo, args.revision, DownloadOptions(force_download=args.force))
     if found.repo_id is None:
         raise HubError(f"{args.repo} is a folder here already; name a Hub repo as user/name.")
     out = args.out or Path(found.repo_id.partition("/")[2])
@@ -110,7 +110,7 @@ def _pull(args: argparse.Namespace) -> None:
 
 
 def _list(args: argparse.Namespace) -> None:
-    from metastyle_hub.hub.reading import list_styles
+    from metastyle_hub.hub.download import list_styles
 
     count = 0
     for style in list_styles(args.search, author=args.author, base=args.base, sort=args.sort, limit=args.limit):
@@ -126,7 +126,7 @@ def _list(args: argparse.Namespace) -> None:
 
 
 def _convert(args: argparse.Namespace) -> None:
-    from metastyle_hub.convert import convert_johnson
+    from metastyle_hub.artifacts.convert import convert_johnson
 
     model = convert_johnson(args.file, args.name)
     model.save_pretrained(args.out)

@@ -10,8 +10,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from metastyle_hub.model import MetaStyle
-from metastyle_hub.settings import add_arguments, from_arguments
-from metastyle_hub.video.painting import VideoConfig
+from metastyle_hub.config import add_arguments, from_arguments
+from metastyle_hub.video.stylize import VideoConfig
 
 __all__ = ["add_video_command"]
 
@@ -43,7 +43,7 @@ def _video(args: argparse.Namespace) -> None:
         args.out,
         strength=args.strength,
         size=args.size,
-        keep_photo_colors=args.keep_photo_colors,
+        preserve_color=args.preserve_color,
         frames=args.frames,
         config=from_arguments(VideoConfig, args),
     )

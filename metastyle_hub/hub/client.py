@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from metastyle_hub.hub.errors import hub_sentences
+from metastyle_hub.hub.errors import translate_hub_errors
 from metastyle_hub.hub.limits import time_limits
 from metastyle_hub.version import __version__
 
@@ -32,10 +32,10 @@ def client(token: str | bool | None) -> HfApi:
 
 @contextlib.contextmanager
 def asking(doing: str, repo: str, revision: str | None = None) -> Iterator[None]:
-    """For the time of a conversation with the Hub; see `hub_sentences` and `time_limits`.
+    """For the time of a conversation with the Hub; see `translate_hub_errors` and `time_limits`.
 
     >>> with asking("loading me/starry", "me/starry"):
     ...     client(None).repo_info("me/starry")
     """
-    with hub_sentences(doing, repo, revision=revision), time_limits():
+    with translate_hub_errors(doing, repo, revision=revision), time_limits():
         yield

@@ -8,21 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from metastyle_hub.errors import MetaStyleError, capital, first_line
+from metastyle_hub.errors import HubError, MetaStyleError, capitalized, first_line
 
-__all__ = ["HubError", "hub_sentences"]
+__all__ = ["translate_hub_errors"]
 
 # what the addresses and messages of Xet, the Hub's own way for large files, have in common
 _XET = re.compile(r"xet-(read|write)-token|xethub|hf[_-]xet")
 _LOGIN = "log in with `hf auth login` or set HF_TOKEN"
 
 
-class HubError(MetaStyleError):
-    """The Hub, the way there, or the cache on this machine did not do what was asked; the message says why."""
-
-
 @contextlib.contextmanager
-def hub_sentences(doing: str, repo: str, *, revision: str | None = None) -> Iterator[None]:
+def translate_hub_errors(doing: str, repo: str, *, revision: str | None = None) -> Iterator[None]:
     """Turn whatever huggingface_hub raises within into a `HubError` of one sentence.
 
     Args:
@@ -30,7 +26,7 @@ def hub_sentences(doing: str, repo: str, *, revision: str | None = None) -> Iter
         repo: the repo in question.
         revision: what was asked for.
 
-    >>> with hub_sentences("loading me/starry", "me/starry"):
+    >>> with translate_hub_errors("loading me/starry", "me/starry"):
     ...     api.hf_hub_download("me/starry", "config.json")
     """
     from huggingface_hub.errors import (
@@ -87,7 +83,7 @@ def _sentence(error: BaseException, doing: str, repo: str, revision: str | None)
     if isinstance(error, errors.OfflineModeIsEnabled):
         return f"HF_HUB_OFFLINE is set, which rules out {doing}; unset it to go online."
     if isinstance(error, errors.LocalTokenNotFoundError):
-        return f"{capital(doing)} needs a token; {_LOGIN}."
+        return f"{capitalized(doing)} needs a token; {_LOGIN}."
     if isinstance(error, errors.HFValidationError):
         return f"{repo!r} is neither a folder here nor a Hub repo of the form user/name; check the spelling."
     if isinstance(error, errors.HfHubHTTPError.__mro__[1]):
@@ -97,14 +93,14 @@ def _sentence(error: BaseException, doing: str, repo: str, revision: str | None)
     if isinstance(error, OSError) and error.errno is not None:
         place = error.filename or constants.HF_HUB_CACHE
         return (
-            f"{capital(doing)} could not write to {_folder(place)}: {error.strerror}; make room there, or name "
+            f"{capitalized(doing)} could not write to {_folder(place)}: {error.strerror}; make room there, or name "
             "another place with HF_HUB_CACHE or cache_dir."
         )
     if _XET.search(str(error)):
         return _xet(error, doing)
     if "onsistency check failed" in str(error):
         return f"The connection broke off during {doing}; try again."
-    return f"{capital(doing)} failed: {first_line(error)}."
+    return f"{capitalized(doing)} failed: {first_line(error)}."
 
 
 def _http(error: Any, doing: str, repo: str, where: str) -> str:
@@ -163,7 +159,7 @@ def _transport(error: BaseException, doing: str, where: str) -> str:
 
 def _xet(error: BaseException, doing: str) -> str:
     said = first_line(error)
-    return f"{capital(doing)} by Xet failed ({said}); try again, or set HF_HUB_DISABLE_XET=1 to go without Xet."
+    return f"{capitalized(doing)} by Xet failed ({said}); try again, or set HF_HUB_DISABLE_XET=1 to go without Xet."
 
 
 def _late(doing: str, where: str) -> str:

@@ -87,7 +87,7 @@ def _change_hooks(client: Any, *, add: bool) -> None:
 def add_file(name: str, data: bytes) -> CommitOperationAdd:
     """The operation that puts a file into a commit, within `time_limits` also when other threads upload it.
 
-    >>> api.create_commit("me/starry", [add_file("config.json", b"{}")], commit_message="Settings")
+    >>> api.create_commit("me/starry", [add_file("config.json", b"{}")], commit_message="Config")
     """
     from huggingface_hub import CommitOperationAdd
 

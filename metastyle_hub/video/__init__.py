@@ -1,7 +1,7 @@
-"""Films and animations in a style: frame by frame, and steady where nothing moves.
+"""Videos and animations, frame by frame, with temporal smoothing.
 
-painting.py   a film in, a film out: a stream of frames
-steadying.py  what keeps still places still
-reading.py    frames of films (PyAV, the extra `video`) and of animations (Pillow)
-writing.py    the same the other way, whole or not at all
+stylize.py    a video in, a video out: a stream of frames
+temporal.py   temporal smoothing of static regions
+reader.py     frames and audio of videos (PyAV, the extra `video`) and of animations (Pillow)
+writer.py     the same in the other direction, whole or not at all
 """

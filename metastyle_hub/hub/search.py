@@ -1,0 +1,87 @@
+"""Search the Hugging Face Hub for styles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from metastyle_hub.artifacts.model_card import PREVIEW_FILE, STYLE_TAG, base_tag
+from metastyle_hub.errors import HubError
+from metastyle_hub.hub.client import REPO_ID, asking, client
+
+__all__ = ["SORTS", "HubStyle", "list_styles"]
+
+SORTS = ("likes", "downloads", "last_modified", "created_at", "trending_score")
+
+
+@dataclass(frozen=True)
+class HubStyle:
+    """A style as `list_styles` finds it."""
+
+    repo_id: str
+    author: str
+    name: str
+    likes: int
+    downloads: int
+    preview: str | None  # address of a picture, when the author shared one
+    base: str | None  # the repo of its base; None when that is the one in the package, or was never shared
+    commit: str | None  # for MetaStyle.from_pretrained(repo_id, revision=commit)
+
+
+def list_styles(
+    search: str | None = None,
+    *,
+    author: str | None = None,
+    base: str | None = None,
+    sort: str = "likes",
+    limit: int | None = None,
+    token: str | bool | None = None,
+) -> Iterator[HubStyle]:
+    """The styles on the Hub, best first, page by page as the iterator is read.
+
+    Args:
+        search: part of the repo's name.
+        author: user or organisation.
+        base: only styles of this base: its repo id, or the fingerprint of its parameters.
+        sort: one of `SORTS`.
+
+    Raises:
+        HubError: at once for arguments that make no sense, while iterating when the Hub fails.
+
+    >>> for style in list_styles("wave", limit=10):
+    ...     print(style.repo_id, style.likes)
+    """
+    if sort not in SORTS:
+        raise HubError(f"sort must be one of {', '.join(SORTS)}, got {sort!r}.")
+    if limit is not None and limit < 1:
+        raise HubError(f"limit must be at least 1, got {limit}.")
+    tags = [STYLE_TAG]
+    if base is not None:
+        tags.append(f"base_model:{base}" if REPO_ID.fullmatch(base) else base_tag(base))
+    return _listed(tags, search=search, author=author, sort=sort, limit=limit, token=token)
+
+
+def _listed(tags: list[str], *, token: str | bool | None, **query: Any) -> Iterator[HubStyle]:
+    api = client(token)
+    expand = ["author", "cardData", "downloads", "likes", "sha", "siblings"]
+    models = iter(api.list_models(filter=tags, expand=expand, **query))  # type: ignore[arg-type]
+    while True:
+        with asking("listing styles", "the list"):
+            model = next(models, None)
+        if model is None:
+            return
+        card: dict[str, Any] = model.card_data.to_dict() if model.card_data else {}
+        author, _, name = model.id.rpartition("/")
+        files = {file.rfilename for file in model.siblings or ()}
+        bases = card.get("base_model")
+        yield HubStyle(
+            repo_id=model.id,
+            author=model.author or author,
+            name=str(card.get("model_name") or name),
+            likes=model.likes or 0,
+            downloads=model.downloads or 0,
+            preview=f"{api.endpoint}/{model.id}/resolve/{model.sha}/{PREVIEW_FILE}" if PREVIEW_FILE in files else None,
+            base=bases[0] if isinstance(bases, list) and bases else bases or None,
+            commit=model.sha,
+        )

@@ -1,0 +1,311 @@
+"""Measures speed and memory: stylising, the pieces of an adaptation step, tiles against the whole, loading.
+
+    python scripts/benchmark.py --out runs/benchmark            # some minutes on two cores: benchmark.json and .md
+    python scripts/benchmark.py --quick --out runs/quick        # does it work? small pictures; the figures say nothing
+
+Job it on a machine that does nothing else. Times of different machines say little; the ratios are of one run.
+Peak memory is that of a process of its own (resident set, with Python and torch; on a GPU the allocator's).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metastyle_hub.adaptation import AdaptationConfig, adapt_parameters
+from metastyle_hub.data.content import content_dataset
+from metastyle_hub.data.datasets import CropConfig, center_crops, random_crops
+from metastyle_hub.devices import resolve_device, training_dtype
+from metastyle_hub.data.examples import example
+from metastyle_hub.networks.feature_extractor import load_feature_extractor
+from metastyle_hub.losses import PerceptualLoss
+from metastyle_hub.model import MetaStyle
+from metastyle_hub.networks.transformer_net import outlier_penalty, transform, transform_with_activations
+from metastyle_hub.networks.param_groups import TRAINABLE, trainable_parameters
+from metastyle_hub.networks.meta_device import new_skeleton
+from metastyle_hub.stylization import stylize_each, stylize_tensor
+from metastyle_hub.tiling import TilingConfig
+
+STYLE = "night_swirls"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured number."""
+
+    what: str
+    value: float
+    unit: str  # "ms", "s", "MB", or "x" for a ratio
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large the work is."""
+
+    sides: tuple[int, ...] = (256, 512, 1024)
+    adaptation: AdaptationConfig = AdaptationConfig(steps=100, size=256, batch=1)  # noqa: RUF009, that of the bars
+    timed_steps: int = 20
+    large: tuple[int, int] = (2160, 3840)
+    repeats: int = 5
+
+
+QUICK = Scale((64, 96, 128), AdaptationConfig(steps=4, size=64, style_size=64, batch=1), 2, (256, 384), 1)
+
+
+# ---- memory, in processes of their own
+
+
+def adaptation_peak(device: str, config: AdaptationConfig) -> tuple[float, float]:
+    """Seconds and peak MB of one adaptation, from a picture to a style."""
+    base = MetaStyle.from_pretrained(device=device)
+    started = time.perf_counter()
+    base.adapt(example(STYLE), config=config)
+    return time.perf_counter() - started, peak_mb(device)
+
+
+def stylization_peak(device: str, size: tuple[int, int], threshold: int) -> tuple[float, float]:
+    """Seconds and peak MB of stylising one large picture, in tiles above `threshold` pixels."""
+    base = MetaStyle.from_pretrained(device=device)
+    photo = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0)).to(device)
+    network = new_skeleton(base.config.architecture, base.config.output)
+    started = time.perf_counter()
+    stylize_tensor(network, base.parameters, photo, TilingConfig(threshold=threshold)).sum().item()
+    return time.perf_counter() - started, peak_mb(device)
+
+
+def baseline_peak(device: str) -> tuple[float, float]:
+    """Seconds to load the base, and the peak MB of a process that does no more."""
+    started = time.perf_counter()
+    MetaStyle.from_pretrained(device=device)
+    return time.perf_counter() - started, peak_mb(device)
+
+
+def peak_mb(device: str) -> float:
+    """The most memory that this process has held so far."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    import resource
+
+    # a new process starts with its parent's peak, so the parent measures memory before it does anything else
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def alone(work: Callable[..., tuple[float, float]], *arguments: object) -> tuple[float, float]:
+    """The result of `work` in a fresh process."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(work, *arguments).result()
+
+
+def memory(device: str, scale: Scale) -> dict[str, Figure]:
+    """Peak memory of loading, of an adaptation and of a large picture, with the time that each took."""
+    height, width = scale.large
+    c = scale.adaptation
+    load_s, load_mb = alone(baseline_peak, device)
+    adapt_s, adapt_mb = alone(adaptation_peak, device, c)
+    tiled_s, tiled_mb = alone(stylization_peak, device, scale.large, 0)
+    adaptation = f"adaptation, {c.steps} steps at {c.size} px, batch {c.batch}, {c.parameters}"
+    return {
+        "load_ms": Figure("load the base, package imported", 1e3 * load_s, "ms"),
+        "load_peak_mb": Figure("peak memory of a process that loads it", load_mb, "MB"),
+        f"adaptation_{c.steps}_s": Figure(f"{adaptation}: all of it", adapt_s, "s"),
+        "adaptation_peak_mb": Figure(f"{adaptation}: peak memory", adapt_mb, "MB"),
+        "large_s": Figure(f"stylise {width} x {height} in tiles", tiled_s, "s"),
+        "large_peak_mb": Figure(f"stylise {width} x {height} in tiles: peak memory", tiled_mb, "MB"),
+    }
+
+
+# ---- time
+
+
+def seconds(work: Callable[[], object], device: torch.device, repeats: int) -> float:
+    """The median time of `work`, after one call that does not count."""
+    times = []
+    for i in range(repeats + 1):
+        started = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        if i:
+            times.append(time.perf_counter() - started)
+    return sorted(times)[len(times) // 2]
+
+
+def stylising(base: MetaStyle, scale: Scale) -> dict[str, Figure]:
+    """Milliseconds a picture, tiles against the whole, and a batch in which every picture has its own style."""
+    device, found = base.device, dict[str, Figure]()
+
+    def ms(work: Callable[[], object]) -> float:
+        return 1e3 * seconds(work, device, scale.repeats)
+
+    photos = {side: torch.rand(1, 3, side, side, device=device) for side in scale.sides}
+    for side, photo in photos.items():
+        found[f"stylize_{side}_ms"] = Figure(f"stylise {side} x {side}", ms(partial(base.stylize, photo)), "ms")
+    network, side = new_skeleton(base.config.architecture, base.config.output), scale.sides[-1]
+    whole = ms(lambda: stylize_tensor(network, base.parameters, photos[side], TilingConfig(threshold=10**9)))
+    tiles = ms(lambda: stylize_tensor(network, base.parameters, photos[side], TilingConfig(0, tile=side // 2)))
+    found["tiles_over_whole"] = Figure(f"{side} x {side} in four tiles, over the whole", tiles / whole, "x")
+    side, count = scale.sides[0], 4
+    moving = trainable_parameters(base.parameters, scale.adaptation.parameters)
+    styles = [{**base.parameters, **{n: p * (1 + i / 100) for n, p in moving.items()}} for i in range(count)]
+    batch = torch.rand(count, 3, side, side, device=device)
+    one = ms(lambda: [stylize_tensor(network, s, x[None]) for s, x in zip(styles, batch, strict=True)])
+    own = ms(lambda: stylize_each(network, styles, batch))
+    what = f"{count} pictures of {side} px, each with its own style, in one pass, over one by one"
+    found["own_styles_over_one_by_one"] = Figure(what, own / one, "x")
+    return found
+
+
+def adapting(base: MetaStyle, scale: Scale) -> dict[str, Figure]:
+    """The pieces of an adaptation step, whole steps, and what norms only and bfloat16 save."""
+    config, device, found = scale.adaptation, base.device, dict[str, Figure]()
+    network, pool = new_skeleton(base.config.architecture, base.config.output), content_dataset()
+    dtype, rng = training_dtype(device), np.random.default_rng(0)
+    crop = CropConfig(config.size)
+    batch = random_crops(pool, config.batch, crop, rng).to(device)
+    style = center_crops([pool[0]], config.style_size).to(device)  # type: ignore[arg-type]
+
+    def ms(name: str, what: str, work: Callable[[], object]) -> float:
+        found[name] = Figure(what, 1e3 * seconds(work, device, scale.repeats), "ms")
+        return found[name].value
+
+    def objective(loss: PerceptualLoss, weights: dict[str, Tensor]) -> Tensor:
+        made = transform_with_activations(network, weights, batch, loss.features.dtype)
+        outliers = config.outlier_weight * outlier_penalty(made.streams, config.outlier_limit)
+        return loss(made.images, loss.targets(batch, grams))[0].log().mean() + outliers
+
+    def gradients(loss: PerceptualLoss, moves: str) -> tuple[Tensor, ...]:
+        weights = {name: p.clone() for name, p in base.parameters.items()}
+        moving = list(trainable_parameters(weights, moves).values())
+        for p in moving:
+            p.requires_grad_()
+        return torch.autograd.grad(objective(loss, weights), moving)
+
+    losses = {d: PerceptualLoss(load_feature_extractor(device=device, dtype=d), config.weights) for d in (dtype, torch.float32)}
+    loss = losses[dtype]
+    grams = loss.style_grams(style)
+    plain, pictures = base.parameters, batch.clone().requires_grad_()
+    targets = loss.targets(batch, grams)
+    ms("style_grams_ms", "once: Gram matrices of the style", lambda: loss.style_grams(style))
+    ms("crops_ms", "content crops", lambda: random_crops(pool, config.batch, crop, rng))
+    ms("targets_ms", "targets: features of the contents", lambda: loss.targets(batch, grams))
+    with torch.no_grad():
+        ms("network_forward_ms", "network, forward", lambda: transform(network, plain, batch, dtype))
+        ms("loss_forward_ms", "features and loss, forward", lambda: loss(batch, targets))
+    ms(
+        "loss_both_ms", "features and loss, forward and backward",
+        lambda: torch.autograd.grad(loss(pictures, targets)[0].log().mean(), pictures),
+    )  # fmt: skip
+    for moves in TRAINABLE:
+        both = ms(
+            f"gradient_{moves}_ms", f"all of the above, outliers, and backward, {moves}", partial(gradients, loss, moves)
+        )
+        variables = [p.clone().requires_grad_() for p in trainable_parameters(plain, moves).values()]
+        for p in variables:
+            p.grad = torch.zeros_like(p)
+        adam = torch.optim.Adam(variables, lr=1e-3)
+        ms(f"optimizer_{moves}_ms", f"Adam, {moves}", adam.step)
+        found[f"step_{moves}_ms"] = Figure(f"**a whole step, {moves}**", step_ms(base, style, loss, scale, moves), "ms")
+        if moves == config.parameters and dtype != torch.float32:
+            grams = losses[torch.float32].style_grams(style)
+            slow = 1e3 * seconds(partial(gradients, losses[torch.float32], moves), device, scale.repeats)
+            grams = loss.style_grams(style)
+            found["bf16_over_fp32"] = Figure(f"gradient in bfloat16 over float32, {moves}", both / slow, "x")
+    ratio = found["step_norm_ms"].value / found["step_all_ms"].value
+    found["norm_over_all"] = Figure("a step of norms only over one of all parameters", ratio, "x")
+    return found
+
+
+def step_ms(base: MetaStyle, style: Tensor, loss: PerceptualLoss, scale: Scale, moves: str) -> float:
+    """Milliseconds a step of a real adaptation, without the first."""
+    config = replace(scale.adaptation, steps=scale.timed_steps + 1, parameters=moves)
+    network = new_skeleton(base.config.architecture, base.config.output)
+    pool, times = content_dataset(), []
+    for _ in adapt_parameters(network, base.parameters, style, pool, loss, config):
+        times.append(time.perf_counter())
+    return 1e3 * (times[-2] - times[0]) / scale.timed_steps  # the last one has no gradient
+
+
+# ---- the report
+
+
+def machine(device: torch.device) -> str:
+    """What it ran on, in words."""
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = (line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line)
+        model = next(names, model)
+    threads, dtype = torch.get_num_threads(), str(training_dtype(device)).removeprefix("torch.")
+    return f"{model}, {threads} of {os.cpu_count()} hardware threads, {dtype}, torch {torch.__version__}"
+
+
+def import_ms() -> float:
+    """Milliseconds that `import metastyle_hub` takes a fresh Python."""
+    probe = "import time; t = time.perf_counter(); import metastyle_hub; print(time.perf_counter() - t)"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    return 1e3 * float(done.stdout)
+
+
+def as_markdown(report: dict[str, object], sections: dict[str, dict[str, Figure]]) -> str:
+    """The report for docs/performance.md."""
+    lines = [f"Machine: {report['machine']}; {report['date']}.", "", f"    {report['command']}", ""]
+    if report["quick"]:
+        lines += ["**A quick run, to see that the script works: the figures say nothing.**", ""]
+    for title, figures in sections.items():
+        lines += [f"## {title}", "", "| what | figure |", "| --- | ---: |"]
+        for f in figures.values():
+            lines.append(f"| {f.what} | {f.value:.{0 if f.value >= 100 else 1 if f.value >= 10 else 2}f} {f.unit} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--quick", action="store_true", help="small work, to see that it works")
+    parser.add_argument("--out", type=Path, help="folder for benchmark.json and benchmark.md")
+    args = parser.parse_args(arguments)
+    scale = QUICK if args.quick else Scale()
+    device = resolve_device(args.device)
+    sections = {"Memory and long runs": memory(str(device), scale)}  # first: see peak_mb
+    sections["Memory and long runs"]["import_ms"] = Figure("import metastyle_hub", import_ms(), "ms")
+    base = MetaStyle.from_pretrained(device=device)
+    sections["Stylising"] = stylising(base, scale)
+    c = scale.adaptation
+    sections[f"A step of adaptation, {c.size} px, batch {c.batch}"] = adapting(base, scale)
+    report: dict[str, object] = {
+        "machine": machine(device),
+        "date": f"{datetime.now(UTC):%d %B %Y}",
+        "command": " ".join(["python scripts/benchmark.py", f"--device {args.device}", *["--quick"] * args.quick]),
+        "quick": args.quick,
+        "figures": {name: asdict(f) for figures in sections.values() for name, f in figures.items()},
+    }
+    text = as_markdown(report, sections)
+    print(text)
+    if args.out:
+        args.out.mkdir(parents=True, exist_ok=True)
+        (args.out / "benchmark.json").write_text(json.dumps(report, indent=2) + "\n")
+        (args.out / "benchmark.md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,333 @@
+"""What is saved must come back bit for bit, whole or not at all, and anything else must be refused in one sentence."""
+
+from __future__ import annotations
+
+import json
+import logging
+import pickle
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from metastyle_hub.artifacts.config import (
+    CONFIG_FILE,
+    FORMAT_VERSION,
+    WEIGHTS_FILE,
+    ArtifactConfig,
+    ArtifactError,
+    BaseReference,
+)
+from metastyle_hub.artifacts.serialization import fingerprint, read_artifact, write_artifact
+from metastyle_hub.errors import MetaStyleError
+from metastyle_hub.networks.transformer_net import TransformerNet, NetworkConfig, transform
+from metastyle_hub.networks.param_groups import norm_parameters
+
+BASE = ArtifactConfig("base", tiny.NETWORK, name="tiny", training={"steps": 3})
+STYLE = ArtifactConfig(
+    "style",
+    tiny.NETWORK,
+    name="waves",
+    base_model=BaseReference(fingerprint(tiny.parameters()), "me/base", "abc"),
+    steps=7,
+    adaptation={"steps": 7, "learning_rate": 0.001},
+    style_sha256="0" * 64,
+)
+
+
+def refusal(folder: Path, *parts: str) -> None:
+    """The folder is refused in one sentence that names it and holds the given parts."""
+    with pytest.raises(ArtifactError) as caught:
+        read_artifact(folder)
+    sentence = str(caught.value)
+    assert isinstance(caught.value, MetaStyleError)
+    assert "\n" not in sentence and sentence.endswith(".") and str(folder) in sentence, sentence
+    assert all(part in sentence for part in parts), sentence
+
+
+def edit_config(folder: Path, **changes: object) -> None:
+    file = folder / CONFIG_FILE
+    values = json.loads(file.read_text()) | changes
+    file.write_text(json.dumps({k: v for k, v in values.items() if v is not ...}))
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return write_artifact(tmp_path / "base", BASE, tiny.parameters())
+
+
+# --- what is written comes back
+
+
+@pytest.mark.parametrize("config", [BASE, STYLE], ids=["base", "style"])
+def test_an_artefact_comes_back_bit_for_bit(tmp_path, config):
+    parameters = tiny.parameters(1)
+    read = read_artifact(write_artifact(tmp_path / "a" / "b", config, parameters))
+    assert read.config == config
+    assert tiny.same(read.parameters, parameters)
+    network, photo = TransformerNet(tiny.NETWORK), tiny.contents(1)
+    with torch.no_grad():
+        assert torch.equal(transform(network, read.parameters, photo), transform(network, parameters, photo))
+
+
+def test_a_norm_style_holds_scales_and_shifts_alone_and_is_small(tmp_path):
+    paper = NetworkConfig()
+    parameters = norm_parameters(tiny.parameters(config=paper))
+    config = ArtifactConfig("style", paper, trainable="norm", base_model=BaseReference("f" * 64))
+    folder = write_artifact(tmp_path, config, parameters)
+    read = read_artifact(folder)
+    assert sum(p.numel() for p in read.parameters.values()) == 3200
+    assert tiny.same(read.parameters, parameters)
+    # 12,800 bytes of values; the rest are names
+    assert (folder / WEIGHTS_FILE).stat().st_size < 12_800 + 4_000
+
+
+def test_the_files_are_what_the_ecosystem_expects(base):
+    assert sorted(p.name for p in base.iterdir()) == [CONFIG_FILE, WEIGHTS_FILE]
+    with safe_open(base / WEIGHTS_FILE, "pt") as file:
+        assert file.metadata() == {"format": "pt"}
+    values = json.loads((base / CONFIG_FILE).read_text())
+    assert values["format_version"] == FORMAT_VERSION and values["kind"] == "base"
+    assert values["architecture"] == tiny.NETWORK.to_dict()
+    assert "adaptation" not in values, "what says nothing is left out"
+
+
+def test_further_files_are_written_along(tmp_path):
+    write_artifact(tmp_path, BASE, tiny.parameters(), {"README.md": b"# card"})
+    assert (tmp_path / "README.md").read_bytes() == b"# card"
+    read_artifact(tmp_path)
+
+
+def test_the_same_artefact_is_the_same_bytes(tmp_path):
+    first, second = (write_artifact(tmp_path / n, STYLE, tiny.parameters(1)) for n in "ab")
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+
+
+# --- the fingerprint
+
+
+def test_the_fingerprint_tells_parameters_apart_and_nothing_else():
+    parameters = tiny.parameters()
+    reordered = dict(reversed(parameters.items()))
+    strided = {name: p.to(memory_format=torch.channels_last) if p.ndim == 4 else p for name, p in parameters.items()}
+    assert fingerprint(parameters) == fingerprint(reordered) == fingerprint(strided)
+    assert len(fingerprint(parameters)) == 64
+    moved = {name: p.clone() for name, p in parameters.items()}
+    moved["out.bias"][0] = torch.nextafter(moved["out.bias"][0], torch.tensor(9.0))
+    reshaped = {**parameters, "out.bias": parameters["out.bias"].reshape(1, 3)}
+    renamed = {**parameters, "bias": parameters["out.bias"]}
+    renamed.pop("out.bias")
+    assert len({fingerprint(p) for p in (parameters, moved, reshaped, renamed)}) == 4
+
+
+# --- what is refused
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    refusal(tmp_path / "none", "There is no folder")
+
+
+def test_a_file_instead_of_a_folder(tmp_path):
+    (tmp_path / "file").write_text("x")
+    refusal(tmp_path / "file", "There is no folder")
+
+
+def test_an_empty_folder(tmp_path):
+    refusal(tmp_path, "lacks config.json and model.safetensors")
+
+
+def test_pickles_are_never_read(tmp_path):
+    class Bomb:
+        def __reduce__(self) -> tuple:
+            return (Path.touch, (tmp_path / "exploded",))
+
+    (tmp_path / "model.pth").write_bytes(pickle.dumps(Bomb()))
+    (tmp_path / CONFIG_FILE).write_text(BASE.to_json())
+    refusal(tmp_path, "lacks model.safetensors", "model.pth is not read", "can run code")
+    (tmp_path / WEIGHTS_FILE).write_bytes(pickle.dumps(Bomb()))
+    refusal(tmp_path, "damaged")
+    assert not (tmp_path / "exploded").exists()
+
+
+@pytest.mark.parametrize("cut", [0, 5, 100, 2000, -1])
+def test_truncated_weights(base, cut):
+    data = (base / WEIGHTS_FILE).read_bytes()
+    (base / WEIGHTS_FILE).write_bytes(data[:cut])
+    refusal(base, "model.safetensors", "damaged")
+
+
+@pytest.mark.parametrize("text", ["", "{", "not json", "[1, 2", b"\xff\xfe\x00"])
+def test_a_config_that_is_not_json(base, text):
+    (base / CONFIG_FILE).write_bytes(text if isinstance(text, bytes) else text.encode())
+    refusal(base)
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "3", "null", '{"model_type": "bert"}', '{"kind": "lora"}', '{"kind": ["base"]}']
+)
+def test_somebody_else_s_config(base, text):
+    (base / CONFIG_FILE).write_text(text)
+    refusal(base, "no metastyle_hub base or style")
+
+
+def test_a_newer_format_says_how_to_read_it(base):
+    edit_config(base, format_version=FORMAT_VERSION + 1)
+    refusal(base, f"has format {FORMAT_VERSION + 1}", "pip install -U metastyle-hub")
+
+
+@pytest.mark.parametrize("version", [0, "1", None, 1.5])
+def test_a_format_version_that_makes_no_sense(base, version):
+    edit_config(base, format_version=version)
+    refusal(base, "format_version")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"architecture": {"width": 0}},
+        {"architecture": {"width": "wide"}},
+        {"architecture": 3},
+        {"architecture": {"width": 10**9}},
+        {"architecture": {"residual_blocks": 10**9}},
+        {"base_model": {"repo_id": "me/x"}},
+        {"base_model": "me/x"},
+        {"parameters": "some"},
+        {"parameters": ["all"]},
+    ],
+    ids=str,
+)
+def test_values_that_make_no_sense(base, changes):
+    edit_config(base, **changes)
+    refusal(base)
+
+
+def test_a_network_larger_than_any_of_ours_is_refused_before_it_is_made(base):
+    edit_config(base, architecture={"width": 129})
+    refusal(base, "width 129", "more than 128 and 32")
+    edit_config(base, architecture={"residual_blocks": 33})
+    refusal(base, "33 residual_blocks", "more than 128 and 32")
+
+
+def test_a_switch_in_the_config_is_true_or_false(base):
+    edit_config(base, architecture={**tiny.NETWORK.to_dict(), "logit_skip": "false"})
+    refusal(base, "logit_skip must be true or false, got 'false'")
+
+
+def test_a_config_nested_without_end(base):
+    (base / CONFIG_FILE).write_text("[" * 200_000)
+    refusal(base, "is not JSON")
+
+
+def test_a_whole_number_may_be_written_with_a_point(base):
+    edit_config(base, architecture={"width": 4.0, "residual_blocks": 1.0})
+    assert read_artifact(base).config == BASE
+
+
+def test_a_style_without_a_base(tmp_path):
+    folder = write_artifact(tmp_path, STYLE, tiny.parameters())
+    edit_config(folder, base_model=...)
+    refusal(folder, "names no base_model")
+
+
+def test_unknown_keys_warn_and_are_left_out(base, caplog):
+    edit_config(base, sparkle=True, architecture={"width": 4, "residual_blocks": 1, "depth": 2})
+    with caplog.at_level(logging.WARNING):
+        assert read_artifact(base).config == BASE
+    assert "'sparkle'" in caplog.text and "'depth'" in caplog.text
+
+
+def damaged(base: Path, damage: str) -> str:
+    """Damages the weights, and says what the refusal must name."""
+    tensors = load_file(base / WEIGHTS_FILE)
+    if damage == "missing":
+        tensors.pop("out.bias")
+    elif damage == "extra":
+        tensors["lora.bias"] = torch.zeros(3)
+    elif damage == "shape":
+        tensors["out.bias"] = torch.zeros(4)
+    elif damage == "rank":
+        tensors["out.bias"] = torch.zeros(3, 1)
+    elif damage == "nan":
+        tensors["out.bias"][1] = torch.nan
+    elif damage == "infinite":
+        tensors["out.bias"][1] = -torch.inf
+    elif damage == "beyond float32":
+        tensors["out.bias"] = torch.full((3,), 1e300, dtype=torch.float64)
+    elif damage == "float8":
+        tensors["out.bias"] = torch.ones(3).to(torch.float8_e4m3fn)
+    elif damage == "integers":
+        tensors["out.bias"] = torch.ones(3, dtype=torch.int32)
+    save_file(tensors, base / WEIGHTS_FILE)
+    return "lora.bias" if damage == "extra" else "out.bias"
+
+
+@pytest.mark.parametrize(
+    "damage", ["missing", "extra", "shape", "rank", "nan", "infinite", "beyond float32", "float8", "integers"]
+)
+def test_tensors_that_are_not_what_the_config_calls_for(base, damage):
+    refusal(base, damaged(base, damage))
+
+
+def test_a_whole_network_is_no_norm_style(tmp_path):
+    folder = write_artifact(tmp_path, STYLE, tiny.parameters())
+    edit_config(folder, trainable="norm")
+    refusal(folder, "tensors too many")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_other_precisions_are_read_as_float32(base, dtype):
+    save_file({name: p.to(dtype) for name, p in tiny.parameters().items()}, base / WEIGHTS_FILE)
+    assert all(p.dtype == torch.float32 for p in read_artifact(base).parameters.values())
+
+
+# --- whole or not at all
+
+
+def test_a_failing_write_leaves_the_old_artefact_and_no_other_file(base, monkeypatch):
+    before = {p.name: p.read_bytes() for p in base.iterdir()}
+    write_bytes, written = Path.write_bytes, []
+
+    def disk_full(path: Path, data: bytes) -> int:
+        written.append(path)
+        if len(written) == 2:  # in the middle of the second file
+            write_bytes(path, data[: len(data) // 2])
+            raise OSError(28, "No space left on device")
+        return write_bytes(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", disk_full)
+    with pytest.raises(ArtifactError, match="cannot be written: No space left on device"):
+        write_artifact(base, STYLE, tiny.parameters(9))
+    monkeypatch.undo()
+    assert {p.name: p.read_bytes() for p in base.iterdir()} == before
+    assert read_artifact(base).config == BASE
+
+
+def test_a_new_folder_that_cannot_be_written_in_full_is_no_artefact(tmp_path, monkeypatch):
+    def interrupted(path: Path, data: bytes) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_bytes", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_artifact(tmp_path / "new", BASE, tiny.parameters())
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_who_is_reading_the_old_artefact_reads_it_to_the_end(base):
+    before = (base / WEIGHTS_FILE).read_bytes()
+    with (base / WEIGHTS_FILE).open("rb") as reader:
+        start = reader.read(100)
+        write_artifact(base, STYLE, tiny.parameters(9))
+        assert start + reader.read() == before
+    assert read_artifact(base).config == STYLE
+
+
+def test_a_place_that_is_a_file_is_named(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ArtifactError) as caught:
+        write_artifact(tmp_path / "file", BASE, tiny.parameters())
+    assert str(tmp_path / "file") in str(caught.value) and "\n" not in str(caught.value)
+    assert (tmp_path / "file").read_text() == "x"
