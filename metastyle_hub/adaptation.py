@@ -14,9 +14,11 @@ style, so that a caller may stop at any time.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypedDict
+from pathlib import Path
+from typing import Any, Self, TypedDict
 
 import numpy as np
 import torch
@@ -24,9 +26,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from metastyle_hub.config import Config, option
+from metastyle_hub.data.content import ContentImages, content_dataset
 from metastyle_hub.data.datasets import CropConfig, ImageDataset, check_crop_scales, random_crops
-from metastyle_hub.errors import AdaptationError
-from metastyle_hub.images.io import to_tensor
+from metastyle_hub.devices import training_dtype
+from metastyle_hub.errors import AdaptationError, SettingError
+from metastyle_hub.images.io import ImageLike, combined_sha256, load_image_with_sha256, to_tensor
 from metastyle_hub.images.transforms import resize_short_side
 from metastyle_hub.losses import MAX_STYLE_SCALES, LossWeights, PerceptualLoss, outlier_penalty
 from metastyle_hub.networks.feature_extractor import load_feature_extractor
@@ -45,7 +49,9 @@ __all__ = [
     "AdaptationConfig",
     "AdaptationOptions",
     "AdaptationStep",
+    "AdaptationTask",
     "adapt_parameters",
+    "load_style_images",
     "mean_style_grams",
     "predicted_initialization",
     "style_tensor",
@@ -99,9 +105,7 @@ class AdaptationConfig(Config):
         0.7, "largest crop; crop_size / max_scale is the output size it trains for", low=0.01, high=1, advanced=True
     )
     outlier_weight: float = option(5.0, "weight of the activation outlier penalty", low=0, advanced=True)
-    outlier_limit: float = option(
-        2.0, "standard deviations that the outlier penalty allows", low=0, advanced=True
-    )
+    outlier_limit: float = option(2.0, "standard deviations that the outlier penalty allows", low=0, advanced=True)
     feature_extractor: str = option(
         "compact", "feature extractor of the loss", choices=("compact", "vgg16", "vgg19"), advanced=True
     )
@@ -187,6 +191,40 @@ class AdaptationStep:
     content: float
     style: float
     parameters: Parameters  # of the whole network, detached; frozen tensors are shared by all steps: read only
+
+
+@dataclass(frozen=True)
+class AdaptationTask:
+    """What an adaptation needs, loaded and checked: one style, the content dataset, the loss."""
+
+    style: Sequence[Tensor]  # (1, 3, H, W) in [0, 1] each; several images of one style
+    sha256: str  # of the style images
+    name: str | None  # of the first style image's file
+    contents: ImageDataset
+    loss: PerceptualLoss
+    config: AdaptationConfig  # with the dtype that "auto" stands for: another dtype gives another style
+
+    @classmethod
+    def load(
+        cls,
+        style_image: ImageLike | Sequence[ImageLike],
+        content_images: ContentImages,
+        config: AdaptationConfig,
+        device: torch.device,
+    ) -> Self:
+        """Load images and feature extractor, so that anything missing is reported before the first step.
+
+        Raises:
+            ImageError: for an image that cannot be used.
+            SettingError: for an empty list of style images.
+            FeatureExtractorError: if the feature extractor is not available.
+        """
+        style, sha256, name = load_style_images(style_image, config.style_size)
+        contents = content_dataset(content_images)
+        dtype = training_dtype(device) if config.precision == "auto" else getattr(torch, config.precision)
+        extractor = load_feature_extractor(config.feature_extractor, device=device, dtype=dtype)
+        config = config.replace(precision=str(dtype).removeprefix("torch."))
+        return cls(style, sha256, name, contents, PerceptualLoss(extractor, config.weights), config)
 
 
 def adapt_parameters(
@@ -314,6 +352,28 @@ def predicted_initialization(
     with torch.inference_mode(False):
         grams = mean_style_grams(PerceptualLoss(extractor), style, device, MAX_STYLE_SCALES)
         return network.initialization(theta, grams)
+
+
+def load_style_images(style_image: ImageLike | Sequence[ImageLike], size: int) -> tuple[list[Tensor], str, str | None]:
+    """Load one or several images of a style.
+
+    Args:
+        style_image: the image, or a list.
+        size: pixels of the short side.
+
+    Returns:
+        tensors (1, 3, H, W) in [0, 1], a SHA-256 of all images, and the name of the first one's file, if it is one.
+
+    Raises:
+        ImageError: for an image that cannot be used.
+        SettingError: for an empty list.
+    """
+    images: list[Any] = list(style_image) if isinstance(style_image, list | tuple) else [style_image]
+    if not images:
+        raise SettingError("There is no style image; pass at least one.")
+    loaded = [load_image_with_sha256(image) for image in images]
+    name = Path(images[0]).stem if isinstance(images[0], str | os.PathLike) else None
+    return [style_tensor(image, size) for image, _ in loaded], combined_sha256([sha for _, sha in loaded]), name
 
 
 def style_tensor(image: Image.Image, size: int) -> Tensor:

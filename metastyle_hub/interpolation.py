@@ -1,6 +1,6 @@
 """Interpolation: weighted combinations of the parameters of styles adapted from one base (the paper, section 6).
 
-    w = sum_k a_k w_k,   a_k >= 0,   sum_k a_k = 1
+w = sum_k a_k w_k,   a_k >= 0,   sum_k a_k = 1
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def check_weights(weights: Sequence[float] | None, count: int) -> list[float]:
     """Return one weight for each of `count` styles; None gives equal weights.
 
     Raises:
-        InterpolationError: for no style, a wrong number of weights, a negative or non-finite one, or a sum other than 1.
+        InterpolationError: for no style, a wrong number of weights, a negative or infinite one, or a sum other than 1.
 
     >>> check_weights(None, 4)
     [0.25, 0.25, 0.25, 0.25]
@@ -40,7 +40,9 @@ def check_weights(weights: Sequence[float] | None, count: int) -> list[float]:
     return values
 
 
-def interpolate_parameters(styles: Sequence[Mapping[str, Tensor]], weights: Sequence[float] | None = None) -> Parameters:
+def interpolate_parameters(
+    styles: Sequence[Mapping[str, Tensor]], weights: Sequence[float] | None = None
+) -> Parameters:
     """Return sum_k weights_k * styles_k, parameter by parameter. Weights (1, 0) give the first style bit for bit.
 
     Args:

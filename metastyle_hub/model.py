@@ -14,12 +14,13 @@ import io
 import math
 import numbers
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 from weakref import WeakValueDictionary
 
+import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
@@ -28,23 +29,22 @@ from metastyle_hub.adaptation import (
     AdaptationConfig,
     AdaptationOptions,
     AdaptationStep,
+    AdaptationTask,
     adapt_parameters,
+    load_style_images,
     predicted_initialization,
-    style_tensor,
 )
 from metastyle_hub.artifacts.config import ArtifactConfig, BaseReference
 from metastyle_hub.artifacts.serialization import Artifact, checked_parameters, checked_predictor, fingerprint
-from metastyle_hub.data.content import ContentImages, content_dataset
+from metastyle_hub.data.content import ContentImages
 from metastyle_hub.data.examples import example
-from metastyle_hub.devices import memory_errors, resolve_device, resolve_dtype, training_dtype
+from metastyle_hub.devices import memory_errors, resolve_device, resolve_dtype
 from metastyle_hub.errors import ArtifactError, InterpolationError, SettingError
 from metastyle_hub.hub.base_registry import BaseRegistry
 from metastyle_hub.hub.download import DownloadOptions, Snapshot, load_artifact
 from metastyle_hub.hub.upload import Attachments, UploadOptions, push_artifact, save_artifact
-from metastyle_hub.images.io import ImageLike, combined_sha256, load_image_with_sha256
+from metastyle_hub.images.io import ImageLike
 from metastyle_hub.interpolation import check_weights, interpolate_parameters
-from metastyle_hub.losses import PerceptualLoss
-from metastyle_hub.networks.feature_extractor import load_feature_extractor
 from metastyle_hub.networks.param_groups import Parameters, largest_trainable, trainable_parameters
 from metastyle_hub.networks.transformer_net import NetworkConfig, TransformerNet, meta_network, thread_network
 from metastyle_hub.stylization import check_size, stylize
@@ -71,6 +71,19 @@ class _StylizeOptions(TypedDict, total=False):
     strength: float
     size: int | None
     preserve_color: bool
+
+
+class _VideoOptions(_StylizeOptions, total=False):
+    max_frames: int | None
+    config: VideoConfig | None
+
+
+class _DownloadOptions(TypedDict, total=False):
+    token: str | bool | None
+    cache_dir: str | Path | None
+    local_files_only: bool
+    force_download: bool
+    subfolder: str | None
 
 
 class MetaStyle:
@@ -132,15 +145,11 @@ class MetaStyle:
                 "user/name@revision"; None for the base that ships with the package.
             revision: branch, tag, commit or "refs/pr/1". It is resolved once, and all files come from that commit.
             subfolder: of the folder or repo.
-            token: as in huggingface_hub.
-            cache_dir: as in huggingface_hub.
-            local_files_only: as in huggingface_hub.
-            force_download: as in huggingface_hub.
+            token, cache_dir, local_files_only, force_download: as in huggingface_hub.
             device: "cpu", "cuda", "cuda:1", "mps", or "auto" for the accelerator if there is one; None for the CPU.
-            dtype: of the arithmetic of `stylize`: float32, bfloat16 or float16. Half precision is faster on GPUs and
-                within two 8-bit levels of float32 on usual photos (13 levels on photos of very low contrast, which the
-                instance norms amplify). Tiled images always use float32. Parameters stay float32, so saving,
-                interpolation and further adaptation do not depend on it.
+            dtype: of the arithmetic of `stylize`: float32, or bfloat16 and float16, which are faster on GPUs and within
+                two 8-bit levels on usual photos (13 on photos of very low contrast, which instance norms amplify).
+                Tiled images always use float32, and so do saving, interpolation and further adaptation.
 
         Raises:
             ArtifactError: if nothing is there, or it is damaged, newer than this library, or of another base.
@@ -164,22 +173,13 @@ class MetaStyle:
         style: MetaStyle | str | os.PathLike[str],
         *,
         revision: str | None = None,
-        subfolder: str | None = None,
-        token: str | bool | None = None,
-        cache_dir: str | Path | None = None,
-        local_files_only: bool = False,
-        force_download: bool = False,
+        **options: Unpack[_DownloadOptions],
     ) -> MetaStyle:
         """Load a style of this base. It shares the base's parameters and adds its own, 0.4 MB by default.
 
         Args:
-            style: a style, or where one is; see `from_pretrained` for this and the other arguments.
-            revision: branch, tag, commit or "refs/pr/1".
-            subfolder: of the folder or repo.
-            token: as in huggingface_hub.
-            cache_dir: as in huggingface_hub.
-            local_files_only: as in huggingface_hub.
-            force_download: as in huggingface_hub.
+            style: a style, or where one is.
+            revision, **options: see `from_pretrained`.
 
         Raises:
             ArtifactError: see `from_pretrained`; also for a style of another base.
@@ -190,8 +190,7 @@ class MetaStyle:
         if isinstance(style, MetaStyle):
             artifact = Artifact(style.config, style._own_parameters, origin=style.origin)
         else:
-            options = DownloadOptions(token, cache_dir, local_files_only, force_download, subfolder)
-            artifact = load_artifact(style, revision, options)
+            artifact = load_artifact(style, revision, DownloadOptions(**options))
         if artifact.config.kind == "style":
             return self.base._with_style(artifact)
         if artifact.fingerprint != self.base.fingerprint:
@@ -241,7 +240,7 @@ class MetaStyle:
         return model
 
     def _with_style(self, artifact: Artifact) -> MetaStyle:
-        """Return a style of this base; the tensors that it does not own are the base's."""
+        """Return a loaded style of this base."""
         reference, where = artifact.config.base_model, artifact.origin or artifact.config.name or "The style"
         assert reference is not None
         if self.fingerprint != reference.fingerprint:
@@ -252,7 +251,7 @@ class MetaStyle:
         if artifact.config.architecture != self.config.architecture:
             raise ArtifactError(f"{where} and its base have different architectures; the config.json is damaged.")
         own = {name: p.to(self.device) for name, p in artifact.parameters.items()}
-        return type(self)(artifact.config, {**self._parameters, **own}, self, origin=artifact.origin)
+        return self._new_style(artifact.config, own, artifact.origin)
 
     # ---- save and share
 
@@ -275,14 +274,12 @@ class MetaStyle:
 
         Args:
             save_directory: the folder; it is created if it does not exist.
-            push_to_hub: whether to push the style to the Hub as well.
-            repo_id: with push_to_hub: "user/name", default the name of the folder.
+            push_to_hub, repo_id, token: also push to this repo, default the name of the folder.
             style_image: an image to save as style.jpg. Only on request, since it may not be yours to share; its
                 SHA-256 is always recorded.
             preview: a content image; stylized, it is saved as preview.jpg.
             license: of the parameters, default that of an existing card, or apache-2.0.
             extra: further files by name, without folders.
-            token: with push_to_hub: as in huggingface_hub.
 
         Returns:
             the folder.
@@ -327,16 +324,11 @@ class MetaStyle:
 
         Args:
             repo_id: "user/name"; the repo is created if it does not exist.
-            style_image: see `save_pretrained`.
-            preview: see `save_pretrained`.
-            license: see `save_pretrained`.
-            extra: see `save_pretrained`.
+            style_image, preview, license, extra: see `save_pretrained`.
             private: of a new repo.
             revision: a branch, created if it does not exist; default main.
             create_pr: open a pull request to main instead.
-            commit_message: as in huggingface_hub.
-            commit_description: as in huggingface_hub.
-            token: as in huggingface_hub.
+            commit_message, commit_description, token: as in huggingface_hub.
 
         Returns:
             huggingface_hub's `CommitInfo`, with `oid` and `pr_url`.
@@ -368,12 +360,7 @@ class MetaStyle:
         """Adapt to the style of an image and return the new style; arguments as in `adapt_iter`.
 
         Args:
-            style_image: the image, or several images of one style.
-            content_images: images to train on.
-            name: of the style.
-            config: all settings.
             progress: whether to show a progress bar on stderr.
-            **options: single fields of `AdaptationConfig`.
 
         >>> style = MetaStyle.from_pretrained().adapt("starry_night.jpg", steps=100)
         """
@@ -423,40 +410,31 @@ class MetaStyle:
         ...     print(step.index, step.loss)
         """
         config = _adaptation_config(config, options)
-        styles, sha256, file_name = _load_style_images(style_image, config.style_size)
-        contents = content_dataset(content_images)
-        dtype = training_dtype(self.device) if config.precision == "auto" else getattr(torch, config.precision)
-        # record what "auto" resolved to: another dtype gives another style
-        config = config.replace(precision=str(dtype).removeprefix("torch."))
-        extractor = load_feature_extractor(config.feature_extractor, device=self.device, dtype=dtype)
-        loss = PerceptualLoss(extractor, config.weights)
-        with memory_errors("adaptation", self.device, "a smaller crop_size, style_size or batch_size"):
-            initialization = self._predicted(styles) if config.use_predictor else None
+        task = AdaptationTask.load(style_image, content_images, config, self.device)
+        out_of_memory = "a smaller crop_size, style_size or batch_size"
+        with memory_errors("adaptation", self.device, out_of_memory):
+            initialization = self._predicted(task.style) if config.use_predictor else None
         # a style adapted from a style owns what any of its adaptations trained
         trainable = largest_trainable([config.trainable, *([] if self.is_base else [self.config.trainable])])
-        described = ArtifactConfig(
-            kind="style",
-            architecture=self.config.architecture,
-            output_activation=self.config.output_activation,
-            name=name or file_name,
+        described = self._style_config(
+            name=name or task.name,
             trainable=trainable,
-            base_model=self._reference,
-            adaptation=config.to_dict(),
-            style_sha256=sha256,
+            adaptation=task.config.to_dict(),
+            style_sha256=task.sha256,
             feature_extractor=config.feature_extractor,
         )
         earlier_steps = 0 if self.is_base else self.config.steps or 0
         # not `thread_network`: the caller may consume the steps from several threads in turn
         network = meta_network(self.config.architecture, self.config.output_activation)
+        stream = adapt_parameters(
+            network, self._parameters, task.style, task.contents, task.loss, task.config, initialization
+        )
 
         def steps() -> Iterator[StyleStep]:
-            with memory_errors("adaptation", self.device, "a smaller crop_size, style_size or batch_size"):
-                for step in adapt_parameters(
-                    network, self._parameters, styles, contents, loss, config, initialization
-                ):
-                    own = trainable_parameters(step.parameters, trainable)
+            with memory_errors("adaptation", self.device, out_of_memory):
+                for step in stream:
                     model_config = replace(described, steps=earlier_steps + step.index)
-                    model = type(self)(model_config, {**self.base._parameters, **own}, self.base)
+                    model = self._new_style(model_config, trainable_parameters(step.parameters, trainable))
                     yield StyleStep(step.index, step.loss, step.content, step.style, model._parameters, model)
 
         return steps()
@@ -479,30 +457,42 @@ class MetaStyle:
 
         >>> quick = base.predict_style("starry_night.jpg")
         """
-        config = AdaptationConfig(style_size=style_size, steps=0, trainable="norm")
-        styles, sha256, file_name = _load_style_images(style_image, config.style_size)
+        style_size = AdaptationConfig(style_size=style_size).style_size
+        style, sha256, file_name = load_style_images(style_image, style_size)
         with memory_errors("style prediction", self.device, "a smaller style_size"):
-            predicted = self._predicted(styles)
+            predicted = self._predicted(style)
         if predicted is None:
-            raise SettingError(f"The base {self.base.name} has no style predictor; use adapt instead.")
-        described = ArtifactConfig(
-            kind="style",
-            architecture=self.config.architecture,
-            output_activation=self.config.output_activation,
+            raise SettingError(f"{self.name} has no style predictor; use adapt instead.")
+        described = self._style_config(
             name=name or file_name,
             trainable="norm",
-            base_model=self._reference,
             steps=0,
             style_sha256=sha256,
-            feature_extractor=self.base.config.feature_extractor,
+            feature_extractor=self.config.feature_extractor,
         )
-        return type(self)(described, {**self.base._parameters, **predicted}, self.base)
+        return self._new_style(described, predicted)
 
-    def _predicted(self, styles: Sequence[Tensor]) -> Parameters | None:
+    def _predicted(self, style: Sequence[Tensor]) -> Parameters | None:
         """The norm parameters that the predictor gives; None for a style, or a base without one."""
         if self.predictor is None:
             return None
-        return predicted_initialization(self.predictor, self.config.feature_extractor, self._parameters, styles)
+        return predicted_initialization(self.predictor, self.config.feature_extractor, self._parameters, style)
+
+    def _style_config(self, **fields: Any) -> ArtifactConfig:
+        """The config of a style of this base."""
+        return ArtifactConfig(
+            kind="style",
+            architecture=self.config.architecture,
+            output_activation=self.config.output_activation,
+            base_model=self._reference,
+            **fields,
+        )
+
+    def _new_style(
+        self, config: ArtifactConfig, own: Mapping[str, Tensor], origin: Snapshot | None = None
+    ) -> MetaStyle:
+        """A style of this base; the tensors that it does not own are the base's."""
+        return type(self)(config, {**self.base._parameters, **own}, self.base, origin=origin)
 
     # ---- stylize
 
@@ -515,7 +505,9 @@ class MetaStyle:
         self, content: list[Any], *, styles: Sequence[StyleLike] | None = None, **options: Unpack[_StylizeOptions]
     ) -> list[Any]: ...
     @overload
-    def stylize(self, content: ImageLike, **options: Unpack[_StylizeOptions]) -> Image.Image: ...
+    def stylize(
+        self, content: Image.Image | str | os.PathLike[str] | npt.NDArray[Any], **options: Unpack[_StylizeOptions]
+    ) -> Image.Image: ...
     def stylize(
         self,
         content: Any,
@@ -561,25 +553,14 @@ class MetaStyle:
         return stylized if several else stylized[0]
 
     def stylize_video(
-        self,
-        source: str | os.PathLike[str],
-        target: str | os.PathLike[str],
-        *,
-        strength: float = 1.0,
-        size: int | None = None,
-        preserve_color: bool = False,
-        max_frames: int | None = None,
-        config: VideoConfig | None = None,
+        self, source: str | os.PathLike[str], target: str | os.PathLike[str], **options: Unpack[_VideoOptions]
     ) -> Path:
         """Stylize a video or an animation into a file; arguments as in `stylize_video_iter`.
 
         >>> style.stylize_video("walk.mp4", "stylized.mp4", size=360)
         PosixPath('stylized.mp4')
         """
-        for _ in self.stylize_video_iter(
-            source, target, strength=strength, size=size, preserve_color=preserve_color, max_frames=max_frames,
-            config=config,
-        ):  # fmt: skip
+        for _ in self.stylize_video_iter(source, target, **options):
             pass
         return Path(target)
 
@@ -663,9 +644,8 @@ class MetaStyle:
 
         >>> style.to("cuda", torch.bfloat16), style.to("bfloat16")
         """
-        if isinstance(device, torch.dtype) or (isinstance(device, str) and hasattr(torch, device)
-                                               and isinstance(getattr(torch, device), torch.dtype)):  # fmt: skip
-            device, dtype = None, device if dtype is None else dtype
+        if isinstance(device, torch.dtype) or isinstance(getattr(torch, str(device), None), torch.dtype):
+            device, dtype = None, device if dtype is None else dtype  # to("bfloat16")
         placement = self.device if device is None else resolve_device(device), resolve_dtype(dtype or self.dtype)
         if placement == (self.device, self.dtype):
             return self
@@ -799,17 +779,13 @@ def interpolate(styles: Sequence[StyleLike], weights: Sequence[float] | None = N
     known = (adapted or [first])[0]  # a base made here has no origin, but its styles may name one
     trainable = largest_trainable(model.config.trainable for model in adapted)
     own = [trainable_parameters(model.to(first.device)._parameters, trainable) for model in models]
-    described = ArtifactConfig(
-        kind="style",
-        architecture=first.config.architecture,
+    described = known._style_config(
         name=_mix_name(models, values),
         trainable=trainable,
-        output_activation=first.config.output_activation,
-        base_model=known._reference,
         feature_extractor=known.config.feature_extractor,
         mix=[{"name": model.name, "weight": w} for model, w in zip(models, values, strict=True)],
     )
-    return MetaStyle(described, {**first.base._parameters, **interpolate_parameters(own, values)}, first.base)
+    return first._new_style(described, interpolate_parameters(own, values))
 
 
 def _as_model(style: StyleLike) -> MetaStyle:
@@ -826,15 +802,3 @@ def _adaptation_config(config: AdaptationConfig | None, options: Mapping[str, An
     if not isinstance(config, AdaptationConfig | None):
         raise SettingError(f"config must be an AdaptationConfig, got {config!r}.")
     return (config or AdaptationConfig()).replace(**options)
-
-
-def _load_style_images(
-    style_image: ImageLike | Sequence[ImageLike], size: int
-) -> tuple[list[Tensor], str, str | None]:
-    """Return tensors (1, 3, H, W), a SHA-256 of all images, and the name of the first file."""
-    images = list(style_image) if isinstance(style_image, list | tuple) else [style_image]
-    if not images:
-        raise SettingError("There is no style image; pass at least one.")
-    loaded = [load_image_with_sha256(image) for image in images]  # type: ignore[arg-type]
-    file_name = Path(images[0]).stem if isinstance(images[0], str | os.PathLike) else None
-    return [style_tensor(image, size) for image, _ in loaded], combined_sha256([h for _, h in loaded]), file_name

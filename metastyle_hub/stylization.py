@@ -1,7 +1,7 @@
 """Stylization, the one path of an image: load, resize, pad, batch, tile, and back to what the image came as.
 
-    stylize          images as users have them (files, PIL images, tensors)
-    stylize_tensor   tensors (B, 3, H, W) of any size, with one style for all or one for each
+stylize          images as users have them (files, PIL images, tensors)
+stylize_tensor   tensors (B, 3, H, W) of any size, with one style for all or one for each
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The suite computes on the CPU, with one thread: for networks so small, threads cost more than they give.
 
-Here as well: the fixtures that more than one module asks for.
+The fixtures here are those of more than one module.
 """
 
 from __future__ import annotations

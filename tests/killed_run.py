@@ -1,4 +1,4 @@
-"""A meta-training run that is killed again and again, beside one that is not. Started by test_meta_training.py.
+"""A meta-training run that is killed again and again, beside one that is not. Started by training/test_trainer.py.
 
     python killed_run.py FOLDER KILLS SEED
 
@@ -26,17 +26,17 @@ from metastyle_hub.training.trainer import MetaTrainer
 
 CONFIG = MetaTrainingConfig(
     steps=24, inner_steps=2, styles=1, support_contents=1, query_contents=1, size=16, warmup_steps=4, identity_steps=3,
-    ema=0.9, network=tiny.NETWORK,
+    ema_decay=0.9, network=tiny.NETWORK,
 )  # fmt: skip
 
 
 def trainer(
     checkpoint: Path, config: MetaTrainingConfig = CONFIG, features: FeatureExtractor | None = None
 ) -> MetaTrainer:
-    photos = InMemoryDataset([tiny.tensor(tiny.content(seed=i))[0] for i in range(5)])
-    paintings = InMemoryDataset([tiny.tensor(tiny.style(seed=i))[0] for i in range(4)])
+    contents = InMemoryDataset([tiny.tensor(tiny.content(seed=i))[0] for i in range(5)])
+    styles = InMemoryDataset([tiny.tensor(tiny.style(seed=i))[0] for i in range(4)])
     features = features or tiny.features()
-    return MetaTrainer(config, features, photos, paintings, checkpoint=checkpoint, checkpoint_every=2)
+    return MetaTrainer(config, features, contents, styles, checkpoint=checkpoint, checkpoint_every=2)
 
 
 def fork_run(checkpoint: Path, until: int = CONFIG.steps) -> tuple[int, int]:
@@ -68,9 +68,9 @@ def main(folder: Path, kills: int, seed: int) -> None:
 
     pid, reader = fork_run(straight)
     with os.fdopen(reader) as lines:
-        moments = [time.perf_counter() for _ in lines]
+        times = [time.perf_counter() for _ in lines]  # for the delays of the kills
     assert os.waitpid(pid, 0)[1] == 0
-    per_step = float(np.median(np.diff(moments)))
+    per_step = float(np.median(np.diff(times)))
 
     starts, whole = [], 0
     for _ in range(kills):

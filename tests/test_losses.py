@@ -1,17 +1,20 @@
-"""The loss must be its formulas, have their gradients, and stay finite for every picture."""
+"""The losses are their formulas, have their gradients, and stay finite for every image."""
 
 import pytest
 import tiny
 import torch
 import torch.nn.functional as F
 
+from metastyle_hub.errors import SettingError
 from metastyle_hub.losses import (
     MAX_STYLE_SCALES,
     LossWeights,
     PerceptualLoss,
+    checkerboard_loss,
+    coarse_tones,
     content_loss,
     gram_matrix,
-    checkerboard_loss,
+    outlier_penalty,
     style_loss,
     tone_fit,
     tone_loss,
@@ -35,7 +38,7 @@ def test_gram_matrix_is_symmetric_and_positive_semidefinite():
     assert torch.linalg.matrix_rank(gram, rtol=1e-9).tolist() == [6, 6, 6]
 
 
-def test_gram_matrix_forgets_where_things_are():
+def test_gram_matrix_does_not_depend_on_positions():
     f = maps(2, 1, 4, 5, 6)
     order = torch.randperm(30, generator=torch.Generator().manual_seed(0))
     shuffled = f.flatten(2)[..., order].reshape(f.shape)
@@ -45,7 +48,7 @@ def test_gram_matrix_forgets_where_things_are():
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_gram_matrix_sums_in_float32(dtype):
-    # 65,536 ones: a sum in eight or eleven bits stops growing long before
+    # 65,536 ones: a sum in eight or eleven bits would stop growing long before
     gram = gram_matrix(torch.ones(1, 2, 256, 256, dtype=dtype))
     assert gram.dtype == torch.float32
     torch.testing.assert_close(gram, torch.full((1, 2, 2), 0.5))
@@ -114,10 +117,10 @@ def test_taps_without_a_target_are_an_error_and_not_left_out():
         style_loss(grams, grams[:1])
 
 
-def test_total_variation_is_the_mean_squared_step():
+def test_total_variation_is_the_mean_squared_difference_of_neighbors():
     assert total_variation(torch.full((2, 3, 5, 5), 0.3)).tolist() == [0, 0]
     ramp = torch.arange(6.0).view(1, 1, 1, 6).expand(1, 3, 4, 6)
-    assert total_variation(ramp).tolist() == [1]  # steps of 1 to the right, none downwards
+    assert total_variation(ramp).tolist() == [1]  # differences of 1 to the right, none downwards
     assert total_variation(ramp.mT).tolist() == [1]
 
 
@@ -138,18 +141,19 @@ def test_one_style_serves_a_whole_batch():
         torch.testing.assert_close(one[k], torch.cat([terms[k] for terms in alone]))
 
 
-def test_the_loss_of_a_picture_as_its_own_content_and_style_is_0():
+def test_the_loss_of_an_image_as_its_own_content_and_style_is_0():
     loss, x = perceptual(), tiny.contents(1, dtype=torch.float64)
     total, content, style = (float(t) for t in loss(x, loss.targets(x, loss.style_grams(x))))
     assert (content, style) == (0, 0)
     w = loss.weights
-    grid = w.checkerboard_weight * float(checkerboard_loss(x))
-    assert grid <= total < grid + 0.05 * w.tone_weight  # the ridge of the fit leaves a little tone
+    checkerboard = w.checkerboard_weight * float(checkerboard_loss(x))
+    assert checkerboard <= total < checkerboard + 0.05 * w.tone_weight  # the ridge of the fit leaves a little tone
 
 
 def test_the_total_is_the_weighted_sum_of_its_terms():
     weights = LossWeights(content_weight=2, style_weight=30, tv_weight=7, tone_weight=5, checkerboard_weight=3)
-    loss, c, x = perceptual(weights), tiny.contents(2, dtype=torch.float64), tiny.contents(2, seed=9, dtype=torch.float64)
+    c, x = (tiny.contents(2, seed=seed, dtype=torch.float64) for seed in (0, 9))
+    loss = perceptual(weights)
     total, content, style = loss(x, loss.targets(c, loss.style_grams(c[:1])))
     assert float(content.min()) > 0 and float(style.max()) > 0
     tone = tone_loss(x, tone_fit(c))
@@ -166,12 +170,12 @@ def test_style_is_compared_at_full_size_at_half_and_at_a_quarter():
         parts.append(fine(small, fine.targets(small, fine.style_grams(style)))[2])
     made = coarse(x, coarse.targets(x, coarse.style_grams(s)))[2]
     torch.testing.assert_close(made, parts[0] + 0.25 * (parts[1] + parts[2]))
-    # Gram matrices of more scales than are compared do no harm
+    # Gram matrices of further scales are ignored
     torch.testing.assert_close(fine(x, fine.targets(x, fine.style_grams(s, MAX_STYLE_SCALES)))[2], parts[0])
 
 
 @pytest.mark.parametrize("size", [(16, 16), (17, 33), (13, 130)])
-def test_pictures_too_small_to_be_halved_evenly_have_a_loss(size):
+def test_images_with_odd_sides_have_a_loss(size):
     loss = perceptual(dtype=torch.float32)
     c, x = (torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(i)) for i in range(2))
     assert all(bool(term.isfinite().all()) for term in loss(x, loss.targets(c, loss.style_grams(c))))
@@ -182,37 +186,58 @@ def test_content_alone_is_the_content_of_the_whole_loss():
     torch.testing.assert_close(loss.content(x, c), loss(x, loss.targets(c, loss.style_grams(c)))[1])
 
 
-def test_any_palette_costs_no_tone_but_a_blob_does():
-    photo = tiny.contents(1, 128, dtype=torch.float64)
-    swap = torch.tensor([[0.2, 0.7, 0.0], [0.0, 0.1, 0.8], [0.9, 0.0, 0.1]], dtype=photo.dtype)
-    repainted = torch.einsum("ij,bjhw->bihw", swap, 1 - photo)
-    blob = repainted.clone()
-    blob[..., 32:80, 48:96] = torch.tensor([1.0, 0.0, 0.0], dtype=photo.dtype)[:, None, None]
-    strokes = repainted + 0.2 * torch.tensor([1.0, -1.0], dtype=photo.dtype).repeat(64)  # finer than a tone
-    fit = tone_fit(photo)
-    plain, spoilt, stroked = (float(tone_loss(x, fit)) for x in (repainted, blob, strokes))
+def test_any_palette_has_a_tone_loss_near_0_but_a_blob_has_not():
+    content = tiny.contents(1, 128, dtype=torch.float64)
+    swap = torch.tensor([[0.2, 0.7, 0.0], [0.0, 0.1, 0.8], [0.9, 0.0, 0.1]], dtype=content.dtype)
+    recolored = torch.einsum("ij,bjhw->bihw", swap, 1 - content)
+    blob = recolored.clone()
+    blob[..., 32:80, 48:96] = torch.tensor([1.0, 0.0, 0.0], dtype=content.dtype)[:, None, None]
+    strokes = recolored + 0.2 * torch.tensor([1.0, -1.0], dtype=content.dtype).repeat(64)  # finer than a tone
+    fit = tone_fit(content)
+    plain, with_blob, with_strokes = (float(tone_loss(x, fit)) for x in (recolored, blob, strokes))
     assert plain < 0.05
-    assert spoilt > plain + 0.1
-    assert stroked == pytest.approx(plain, abs=1e-6)
+    assert with_blob > plain + 0.1
+    assert with_strokes == pytest.approx(plain, abs=1e-6)
 
 
-def test_a_lattice_of_four_pixels_is_a_grid_and_nothing_else_is():
-    photo = tiny.contents(1, 128, dtype=torch.float64)
+def test_the_tone_loss_is_the_share_that_least_squares_leaves():
+    content, x = (tiny.contents(2, 128, seed=seed, dtype=torch.float64) for seed in (0, 5))
+    found = tone_loss(x, tone_fit(content))
+    for i in range(2):
+        c, y = (tones[i].flatten(1).T for tones in (coarse_tones(content), coarse_tones(x)))  # (64, 3)
+        assert c.shape == (64, 3)
+        basis = torch.cat([torch.ones(64, 1, dtype=c.dtype), c, c**2], 1)
+        ridge = (1e-3 * 64) ** 0.5 * torch.eye(7, dtype=c.dtype)
+        system, target = torch.cat([basis, ridge]), torch.cat([y, torch.zeros(7, 3, dtype=c.dtype)])
+        residual = (y - basis @ torch.linalg.lstsq(system, target).solution).square().mean()
+        variance = (y - y.mean(0)).square().mean()
+        assert float(found[i]) == pytest.approx(float(residual / (variance + 1e-3)), rel=1e-6)
+
+
+def test_coarse_tones_are_means_over_16_pixels():
+    x = tiny.contents(1, 32, dtype=torch.float64)
+    torch.testing.assert_close(coarse_tones(x)[..., 1, 0], x[..., 16:, :16].mean((2, 3)))
+    assert coarse_tones(torch.rand(1, 3, 33, 16)).shape == (1, 3, 3, 1)
+
+
+def test_only_what_repeats_every_4_pixels_is_a_checkerboard_artifact():
+    content = tiny.contents(1, 128, dtype=torch.float64)
     rows, columns = torch.meshgrid(torch.arange(128), torch.arange(128), indexing="ij")
 
     def with_wave(period: float, start: int = 0) -> torch.Tensor:
-        return photo + 0.1 * torch.cos(2 * torch.pi * (rows + columns + start) / period)
+        return content + 0.1 * torch.cos(2 * torch.pi * (rows + columns + start) / period)
 
-    clean = float(checkerboard_loss(photo))
+    clean = float(checkerboard_loss(content))
     assert clean < 0.01
     assert float(checkerboard_loss(with_wave(4))) > 0.5 and float(checkerboard_loss(with_wave(2))) > 0.5
-    for period in (3.7, 5, 8, 16):  # strokes as dense as you like
+    for period in (3.7, 5, 8, 16):  # strokes of any density
         assert float(checkerboard_loss(with_wave(period))) < 0.01
-    for start in range(1, 4):  # wherever the lattice begins
-        torch.testing.assert_close(checkerboard_loss(with_wave(4, start)), checkerboard_loss(with_wave(4)), rtol=0.05, atol=0)
+    for start in range(1, 4):  # wherever the period begins
+        shifted = checkerboard_loss(with_wave(4, start))
+        torch.testing.assert_close(shifted, checkerboard_loss(with_wave(4)), rtol=0.05, atol=0)
 
 
-def test_the_grid_is_between_0_and_1_with_a_gradient_for_pictures_of_every_size():
+def test_the_checkerboard_loss_is_between_0_and_1_with_a_gradient_for_images_of_every_size():
     for x in (tiny.contents(2, 64), torch.full((2, 3, 17, 22), 0.5), torch.rand(1, 3, 16, 19)):
         assert bool(((checkerboard_loss(x) >= 0) & (checkerboard_loss(x) <= 1)).all())
         assert bool(torch.autograd.grad(checkerboard_loss(x.requires_grad_()).sum(), x)[0].isfinite().all())
@@ -221,14 +246,14 @@ def test_the_grid_is_between_0_and_1_with_a_gradient_for_pictures_of_every_size(
     torch.autograd.gradgradcheck(checkerboard_loss, x)
 
 
-def test_tone_is_between_0_and_1_and_flat_pictures_are_finite():
-    photo, other = tiny.contents(2, 64), tiny.contents(2, 64, seed=7)
-    for fit in (tone_fit(photo), tone_fit(torch.full_like(photo, 0.5))):
+def test_the_tone_loss_is_between_0_and_1_and_finite_for_flat_images():
+    content, other = tiny.contents(2, 64), tiny.contents(2, 64, seed=7)
+    for fit in (tone_fit(content), tone_fit(torch.full_like(content, 0.5))):
         for x in (other, torch.full_like(other, 0.3)):
             assert bool(((tone_loss(x, fit) >= 0) & (tone_loss(x, fit) <= 1)).all())
 
 
-def test_its_gradient_is_that_of_finite_differences():
+def test_the_gradient_of_the_loss_is_that_of_finite_differences():
     loss = perceptual(LossWeights(1, 10, 0.1, 2))
     x = tiny.contents(1, 64, seed=3, dtype=torch.float64).requires_grad_()
     c = tiny.contents(1, 64, dtype=torch.float64)
@@ -242,23 +267,23 @@ def test_its_gradient_is_that_of_finite_differences():
         assert float((gradient * v).sum()) == pytest.approx((up - down) / 2e-7, rel=1e-5)
 
 
-@pytest.mark.parametrize("dark", ["content", "style", "picture", "all"])
-def test_black_pictures_give_finite_losses_and_gradients(dark):
+@pytest.mark.parametrize("dark", ["content", "style", "stylized", "all"])
+def test_black_images_give_finite_losses_and_gradients(dark):
     loss = perceptual(dtype=torch.float32)
     with torch.no_grad():
-        for p in loss.features.parameters():
+        for p in loss.feature_extractor.parameters():
             if p.ndim == 1:
                 p.zero_()  # with the mean at 0 as well, black has no features at all
-    loss.features.mean.zero_()
-    black, grey = torch.zeros(1, 3, 32, 32), tiny.contents(1)
-    c, s, x = (black if dark in (name, "all") else grey for name in ("content", "style", "picture"))
+    loss.feature_extractor.mean.zero_()
+    black, other = torch.zeros(1, 3, 32, 32), tiny.contents(1)
+    c, s, x = (black if dark in (name, "all") else other for name in ("content", "style", "stylized"))
     x = x.clone().requires_grad_()
     terms = loss(x, loss.targets(c, loss.style_grams(s)))
     assert all(bool(torch.isfinite(t).all()) for t in terms)
     assert bool(torch.isfinite(torch.autograd.grad(terms[0].sum(), x)[0]).all())
 
 
-def test_targets_carry_no_graph():
+def test_targets_have_no_graph():
     loss, x = perceptual(), tiny.contents(1, dtype=torch.float64).requires_grad_()
     targets = loss.targets(x, loss.style_grams(x))
     assert not targets.content.requires_grad and not any(g.requires_grad for g in targets.grams)
@@ -268,12 +293,13 @@ def test_targets_carry_no_graph():
     "name", ["content_weight", "style_weight", "tv_weight", "tone_weight", "checkerboard_weight", "coarse_weight"]
 )
 @pytest.mark.parametrize("value", [-1, float("nan"), float("inf")])
-def test_weights_that_make_no_sense_are_refused(name, value):
-    with pytest.raises(ValueError, match=rf"{name} must be a number >= 0, got"):
+def test_negative_and_infinite_weights_are_refused(name, value):
+    with pytest.raises(SettingError) as error:
         LossWeights(**{name: value})
+    assert name in str(error.value) and repr(value) in str(error.value)
 
 
-def test_fewer_sizes_are_the_first_of_them():
+def test_fewer_scales_are_the_first_of_them():
     x, s = tiny.contents(1, 64, dtype=torch.float64), tiny.contents(1, 48, seed=9, dtype=torch.float64)
     one, two, three = (perceptual(LossWeights(coarse_weight=1, style_scales=n)) for n in (1, 2, 3))
     terms = [float(loss(x, loss.targets(x, loss.style_grams(s)))[2]) for loss in (one, two, three)]
@@ -281,7 +307,40 @@ def test_fewer_sizes_are_the_first_of_them():
     assert [len(loss.style_grams(s)) for loss in (one, two, three)] == [2, 4, 6]
 
 
-def test_a_loss_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="The weights of the loss are all 0"):
+def test_a_loss_without_terms_is_refused():
+    with pytest.raises(SettingError) as error:
         LossWeights(0, 0, 0, 0, coarse_weight=1)
+    assert "content_weight" in str(error.value)
     LossWeights(0, 0, 1, 0)
+
+
+@pytest.mark.parametrize("scales", [0, MAX_STYLE_SCALES + 1])
+def test_a_number_of_scales_out_of_range_is_refused(scales):
+    with pytest.raises(SettingError) as error:
+        LossWeights(style_scales=scales)
+    assert "style_scales" in str(error.value) and str(MAX_STYLE_SCALES) in str(error.value)
+
+
+# --- activation outliers
+
+
+def test_an_outlier_is_where_all_channels_are_far_from_their_means():
+    x = torch.randn(2, 8, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).clamp(-2, 2)
+    assert float(outlier_penalty([x, 100 * x + 7], limit=2.5)) == 0, "whatever the channel's scale"
+    one, all_of_them = x.clone(), x.clone()
+    one[0, 1, 5, 7] = 20
+    all_of_them[0, :, 5, 7] = 20 * x[0, :, 5, 7].sign()
+    z = (all_of_them - all_of_them.mean((2, 3), keepdim=True)) / (
+        all_of_them.var((2, 3), correction=0, keepdim=True) + 1e-5
+    ).sqrt()
+    by_hand = (z.square().mean(1).sqrt() - 2.5).relu().square().sum() / (2 * 16 * 16)
+    assert float(by_hand) > 0.1
+    torch.testing.assert_close(outlier_penalty([all_of_them], limit=2.5), by_hand)
+    torch.testing.assert_close(outlier_penalty([all_of_them, x], limit=2.5), by_hand / 2)
+    assert float(outlier_penalty([one], limit=2.5)) < 0.2 * float(by_hand), "a rare feature is no outlier"
+
+
+def test_the_outlier_penalty_of_a_flat_map_is_0_with_a_finite_gradient():
+    x = torch.zeros(1, 4, 8, 8, requires_grad=True)
+    penalty = outlier_penalty([x], limit=2.0)
+    assert float(penalty.detach()) == 0 and bool(torch.autograd.grad(penalty, x)[0].isfinite().all())

@@ -1,7 +1,8 @@
-"""Films for tests, written with PyAV alone."""
+"""Videos for tests, written with PyAV alone."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,24 +11,37 @@ import pytest
 
 
 def write_video(
-    path: Path, pictures: list[np.ndarray], times: list[float] | None = None, sound: str | None = "aac"
+    path: Path,
+    images: list[np.ndarray],
+    times: Sequence[float | Fraction] | None = None,
+    audio: str | None = "aac",
+    ticks: int = 1000,
 ) -> Path:
-    """A film of pictures (H, W, 3) at 10 frames a second, or at these times, with a tone beside them."""
+    """Write a lossless video of images (H, W, 3), with a tone as its audio.
+
+    Args:
+        path: the file.
+        images: the frames.
+        times: seconds at which they are shown; None for 10 frames per second.
+        audio: the codec, or None for a video without audio.
+        ticks: of the time base, per second.
+    """
     av = pytest.importorskip("av", reason="PyAV is not installed: pip install '.[video]'")
-    with av.open(str(path), "w") as film:
-        video = film.add_stream("libx264", rate=10, options={"crf": "0"})
-        video.height, video.width = pictures[0].shape[:2]
-        video.pix_fmt, video.codec_context.time_base = "yuv444p", Fraction(1, 1000)
-        heard = film.add_stream(sound, rate=44100, layout="mono") if sound else None
-        for i, picture in enumerate(pictures):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            frame.pts, frame.time_base = round(1000 * (times[i] if times else i / 10)), Fraction(1, 1000)
-            film.mux(video.encode(frame))
-        film.mux(video.encode(None))
-        if heard is not None:
-            tone = np.sin(np.arange(44100 * len(pictures) // 10) / 20)[None].astype(np.float32)
-            piece = av.AudioFrame.from_ndarray(tone, format="fltp", layout="mono")
-            piece.sample_rate, piece.pts = 44100, 0
-            film.mux(heard.encode(piece))
-            film.mux(heard.encode(None))
+    times = times or [Fraction(i, 10) for i in range(len(images))]
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=10, options={"crf": "0"})
+        video.height, video.width = images[0].shape[:2]
+        video.pix_fmt, video.codec_context.time_base = "yuv444p", Fraction(1, ticks)
+        sound = container.add_stream(audio, rate=44100, layout="mono") if audio else None
+        for image, time in zip(images, times, strict=True):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = round(ticks * time), Fraction(1, ticks)
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        if sound is not None:
+            tone = np.sin(np.arange(44100 * len(images) // 10) / 20)[None].astype(np.float32)
+            samples = av.AudioFrame.from_ndarray(tone, format="fltp", layout="mono")
+            samples.sample_rate, samples.pts = 44100, 0
+            container.mux(sound.encode(samples))
+            container.mux(sound.encode(None))
     return path

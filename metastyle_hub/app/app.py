@@ -1,9 +1,4 @@
-"""The Space: lays out the page and wires its tabs together. What it does lives in `actions`, what it says in `texts`.
-
-    python space/app.py      # then open the address that it prints
-
-It needs no GPU and no network.
-"""
+"""The page as a whole: its tabs, its theme, and how it is served. It needs no GPU and no network."""
 
 from __future__ import annotations
 
@@ -19,155 +14,206 @@ from typing import Any, NoReturn
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
-try:
-    import spaces  # before anything that touches the GPU
-except ImportError:
-    spaces = None
-
-from metastyle_hub.app import html
 import gradio as gr
-from metastyle_hub.app import texts
-from metastyle_hub.app.studio import Learn, Studio
-from metastyle_hub.app.tabs.adapt import adapt_tab
-from metastyle_hub.app.components import PRIVATE, WORK, Parts, friendly, needed
-from metastyle_hub.app.tabs.compare import compare_tab
-from metastyle_hub.app.tabs.mix import mix_tab
-from metastyle_hub.app.tabs.styles import styles_tab
-from metastyle_hub.app.tabs.video import video_tab
-from metastyle_hub.app.session import Session
 
-HERE = Path(__file__).resolve().parent
-ALTS = {
-    "#photo img": [texts.PHOTO_ALT],
+from metastyle_hub.app import html, texts
+from metastyle_hub.app.components import PRIVATE, WORK, Parts, check_given, friendly
+from metastyle_hub.app.gallery import Gallery
+from metastyle_hub.app.session import Session
+from metastyle_hub.app.studio import Adapt, Studio
+from metastyle_hub.app.tabs.adapt import adapt_tab
+from metastyle_hub.app.tabs.compare import compare_tab, entries
+from metastyle_hub.app.tabs.mix import mix_tab
+from metastyle_hub.app.tabs.styles import styles_tab, table
+from metastyle_hub.app.tabs.video import video_tab
+from metastyle_hub.model import MetaStyle
+
+__all__ = ["STYLE_FILE", "build", "end_process", "gpu_seconds", "launch_options", "main", "on_lent_gpu", "theme"]
+
+STYLE_FILE = Path(__file__).with_name("style.css")
+_ALTS = {
+    "#content img": [texts.CONTENT_ALT],
     "#style img": [texts.STYLE_ALT],
-    "#photo-examples img, #style-examples img": [],
+    "#content-examples img, #style-examples img": [],
     "#result img": texts.RESULT_ALTS,
     "#compared img": texts.COMPARE_ALTS,
 }
-MOST_WAITING = 20  # visitors in the queue; the next is told that it is full
+_MAX_QUEUE = 20  # waiting calls; the next is refused
 
 
-def gpu(function: Learn) -> Learn:
-    """The function on a GPU lent for its duration where the Space has such; elsewhere itself."""
-    if spaces is None:
-        return function
-    wrapped: Learn = spaces.GPU(duration=_gpu_seconds)(function)
-    return wrapped
+def main(device: str = "auto", gallery: str | os.PathLike[str] | None = None, **launch: Any) -> None:
+    """Serve the app until it is interrupted.
+
+    Args:
+        device: of adaptations.
+        gallery: a folder of built-in styles; None for those of the checkout, or of the example images.
+        **launch: further arguments of Gradio's `launch`, such as server_name, server_port and share.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    base = MetaStyle.from_pretrained()
+    styles = Gallery.open(base, None if gallery is None else Path(gallery))
+    studio = Studio(base, gallery=styles, worker=on_lent_gpu, device=device)
+    page = build(studio)
+    page.launch(prevent_thread_lock=True, **launch_options(), **launch)
+    # while the first visitor loads the page; but where GPUs are lent, this process must not touch one
+    if not os.getenv("SPACES_ZERO_GPU"):
+        threading.Thread(target=studio.warm_up, daemon=True).start()
+    page.block_thread()
+    end_process()
 
 
-def _gpu_seconds(picture: Any, view: Any, steps: int, parameters: str) -> int:
+def end_process() -> NoReturn:
+    """End the process at once.
+
+    Adaptations run in daemon threads; one that is inside torch when the interpreter exits would abort the process.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def launch_options() -> dict[str, Any]:
+    """Return how the page is served: uploads and sessions are limited, nobody sees a traceback or a run history."""
+    return {
+        "theme": theme(),
+        "css_paths": STYLE_FILE,
+        "max_file_size": "20mb",
+        "run_history": False,
+        "footer_links": ["api", "settings"],
+        "state_session_capacity": 64,
+        "ssr_mode": False,
+        "mcp_server": importlib.util.find_spec("mcp") is not None,
+    }
+
+
+def on_lent_gpu(adapt: Adapt) -> Adapt:
+    """Run adaptations on a GPU that the Space lends for their duration (ZeroGPU); elsewhere, change nothing."""
+    try:
+        import spaces
+    except ImportError:
+        return adapt
+    lent: Adapt = spaces.GPU(duration=gpu_seconds)(adapt)
+    return lent
+
+
+def gpu_seconds(style_image: Any, content: Any, steps: int, trainable: str) -> int:
+    """Return the seconds for which an adaptation needs a GPU."""
     return 15 + steps // 5
 
 
 def build(studio: Studio, forget_after: float = 600) -> gr.Blocks:
-    """The whole page for a studio; launch it with `launch_options`.
+    """Return the page of a studio; launch it with `launch_options`.
 
     Args:
-        forget_after: seconds that a visit outlives its page; a phone that sleeps for a minute keeps its styles.
+        studio: does the work.
+        forget_after: seconds that a session outlives its page; a phone that sleeps for a minute keeps its styles.
     """
     with gr.Blocks(title=texts.TITLE, analytics_enabled=False, delete_cache=(900, 3600)) as page:
-        visit = gr.State(None, time_to_live=3600)
+        session = gr.State(None, time_to_live=3600)
         with gr.Row(elem_id="top"):
             gr.Markdown(f"# {texts.TITLE}\n\n{texts.INTRO}", elem_id="intro")
             if os.getenv("OAUTH_CLIENT_ID"):
                 gr.LoginButton(size="sm", scale=0, min_width=200, elem_id="login")
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab(texts.TAB_ADAPT, elem_id="tab-adapt"):
-                adapt = adapt_tab(studio, visit)
+                adapt = adapt_tab(studio, session)
             with gr.Tab(texts.TAB_COMPARE, elem_id="tab-compare") as tab:
-                compare = compare_tab(studio, visit, adapt, tab)
+                compare = compare_tab(studio, session, adapt, tab)
             with gr.Tab(texts.TAB_MIX, elem_id="tab-mix") as tab:
-                mix = mix_tab(studio, visit, adapt, tab)
+                mix = mix_tab(studio, session, adapt, tab)
             with gr.Tab(texts.TAB_VIDEO, elem_id="tab-video"):
-                video = video_tab(studio, visit)
+                video = video_tab(studio, session)
             with gr.Tab(texts.TAB_STYLES, elem_id="tab-styles"):
-                styles = styles_tab(studio, visit, adapt)
+                styles = styles_tab(studio, session, adapt)
         gr.Markdown(texts.FOOT, elem_id="foot")
-        _keep_lists_fresh(studio, visit, compare, mix, video, styles)
-        _for_programs(studio, adapt)
+        _update_lists(studio, session, compare, mix, video, styles)
+        _add_stylize_endpoint(studio, adapt)
 
         def leave(request: gr.Request) -> None:
             _forget(page, str(request.session_hash), forget_after)
 
         page.unload(leave)
-        page.load(None, None, None, js=html.described(ALTS), **PRIVATE)
-    page.queue(max_size=MOST_WAITING, default_concurrency_limit=2)
+        page.load(None, None, None, js=html.add_alts(_ALTS), **PRIVATE)
+    page.queue(max_size=_MAX_QUEUE, default_concurrency_limit=2)
     return page
 
 
 def _forget(page: gr.Blocks, session: str, after: float) -> None:
-    """Drop all that a visit holds once its page has been closed for a while; Gradio alone would keep it for an hour."""
+    """Delete a session some time after its page was closed; Gradio alone would keep it for an hour."""
     holder = page.state_holder
     left = holder.time_last_used.get(session)
 
-    def drop() -> None:
-        # somebody who came back has used the page since
+    def delete() -> None:
+        # unless the visitor came back
         if holder.time_last_used.get(session) == left:
             holder.session_data.pop(session, None)
             holder.time_last_used.pop(session, None)
 
-    timer = threading.Timer(after, drop)
+    timer = threading.Timer(after, delete)
     timer.daemon = True
     timer.start()
 
 
-def _keep_lists_fresh(studio: Studio, visit: gr.State, compare: Parts, mix: Parts, video: Parts, styles: Parts) -> None:
-    """Whenever the visit's styles have changed, the lists offer them; a choice that still exists stays."""
+def _update_lists(
+    studio: Studio, state: gr.State, compare: Parts, mix: Parts, video: Parts, styles: Parts
+) -> None:  # fmt: skip
+    """Update all lists of styles when the session's styles have changed; a choice that still exists stays."""
     lists = [compare.left, compare.right, styles.pick, video.style, mix.first, mix.second, *mix.corners]
 
-    def fresh(visit: Any, left: str, right: str, pick: str | None, filmed: str | None, *mixing: str | None) -> Any:
-        visit = visit or Session()
-        entries, names, own = studio.entries(visit), studio.names(visit), list(visit.styles)
+    def update(session: Any, left: str, right: str, pick: str | None, in_video: str | None, *mixed: str | None) -> Any:
+        session = session or Session()
+        all_entries, names, own = entries(studio, session), studio.names(session), list(session.styles)
         latest = [*reversed(own), *studio.gallery]
 
-        def still(chosen: Sequence[str | None]) -> list[str | None]:
-            """What was chosen, unless it is gone or there is more to choose from than that."""
+        def kept(chosen: Sequence[str | None]) -> list[str | None]:
+            """Return the choices, or the latest styles if a choice is gone or there are more styles than choices."""
             if set(chosen) <= set(names) and len(set(chosen)) >= min(len(chosen), len(names)):
                 return list(chosen)
             return [latest[i % len(latest)] if latest else None for i in range(len(chosen))]
 
-        # the photo beside itself is nothing to look at once there is a style
-        right = right if right in entries and right != texts.THE_PHOTO else (latest or entries)[0]
+        # the content image beside itself is of no use once there is a style
+        right = right if right in all_entries and right != texts.CONTENT else (latest or all_entries)[0]
         updates = [
-            gr.Dropdown(choices=entries, value=left if left in entries else texts.THE_PHOTO),
-            gr.Dropdown(choices=entries, value=right),
+            gr.Dropdown(choices=all_entries, value=left if left in all_entries else texts.CONTENT),
+            gr.Dropdown(choices=all_entries, value=right),
             gr.Dropdown(choices=own, value=pick if pick in own else (own or [None])[-1]),
-            gr.Dropdown(choices=names, value=filmed if filmed in own else (latest or [None])[0]),
+            gr.Dropdown(choices=names, value=in_video if in_video in own else (latest or [None])[0]),
         ]
-        updates += [gr.Dropdown(choices=names, value=name) for name in still(mixing[:2]) + still(mixing[2:])]
-        return *updates, gr.Row(visible=len(names) < 2), html.table(studio.rows(visit))
+        updates += [gr.Dropdown(choices=names, value=name) for name in kept(mixed[:2]) + kept(mixed[2:])]
+        return *updates, gr.Row(visible=len(names) < 2), table(session)
 
     outputs = [*lists, mix.empty, styles.table]
     for event in (*compare.changed, *mix.changed, *styles.changed):
-        done = event.then(fresh, [visit, *lists], outputs, **PRIVATE)
-        if event is mix.learned:
-            function, inputs, shown = mix.mix
-            done.then(function, inputs, shown, **PRIVATE)
+        updated = event.then(update, [state, *lists], outputs, **PRIVATE)
+        if event is mix.adapted:
+            function, inputs, shown = mix.refresh
+            updated.then(function, inputs, shown, **PRIVATE)
 
 
-def _for_programs(studio: Studio, adapt: Parts) -> None:
-    """One endpoint without a session, for programs and agents: photo and style in, picture out."""
+def _add_stylize_endpoint(studio: Studio, adapt: Parts) -> None:
+    """Add an endpoint without a session, for programs and agents: content and style image in, stylized image out."""
     button = gr.Button(visible=False)
     result = gr.Image(visible=False, format="jpeg")
 
     @friendly
     def stylize(
-        photo: Any, style: Any, steps: float, parameters: str, strength: float, preserve_color: bool
+        content_image: Any, style_image: Any, steps: float, trainable: str, strength: float, preserve_color: bool
     ) -> Iterator[Any]:
-        """Learn the style of one picture and paint a photo in it. Streams previews; the last picture is the result."""
-        needed(photo, style, both=True)
-        visit = Session()
-        run = studio.start(photo, style, steps, visit)
-        for moment in studio.adapt(run, style, parameters, visit):
-            yield moment.picture if moment.picture is not None else gr.skip()
-        yield studio.at_step(run.steps, strength, preserve_color, visit)[2]
+        """Adapt to the style of an image and stylize another. Streams previews; the last image is the result."""
+        check_given(content_image, style_image, both=True)
+        session = Session()
+        job = studio.start(content_image, style_image, steps, trainable, session)
+        for event in studio.adapt(job, style_image, session):
+            yield event.preview if event.preview is not None else gr.skip()
+        yield studio.at_step(job.steps, strength, preserve_color, session)[2]
 
-    inputs = [adapt.photo, adapt.style, adapt.steps, adapt.moves, adapt.strength, adapt.keep]
+    inputs = [adapt.content, adapt.style, adapt.steps, adapt.trainable, adapt.strength, adapt.preserve_color]
     button.click(stylize, inputs, result, api_name="stylize", **WORK)
 
 
 def theme() -> gr.themes.Base:
-    """Paper, ink and one warm colour, in the system's fonts: no request leaves the page."""
+    """Return the theme: paper, ink and one warm color, in the fonts of the system, so that no request is made."""
     plain = {
         "body_background_fill": "*neutral_50",
         "block_background_fill": "white",
@@ -205,49 +251,3 @@ def theme() -> gr.themes.Base:
         font=["ui-sans-serif", "system-ui", "sans-serif"],
         font_mono=["ui-monospace", "monospace"],
     ).set(**plain, **dark)
-
-
-def launch_options() -> dict[str, Any]:
-    """How the page is served: bounded uploads and sessions, no run history, no traceback to anybody."""
-    return {
-        "theme": theme(),
-        "css_paths": HERE / "style.css",
-        "max_file_size": "20mb",
-        "run_history": False,
-        "footer_links": ["api", "settings"],
-        "state_session_capacity": 64,
-        "ssr_mode": False,
-        "mcp_server": importlib.util.find_spec("mcp") is not None,
-    }
-
-
-def main(device: str = "auto", **launch: Any) -> None:
-    """Serve the page until it is interrupted.
-
-    Args:
-        launch: further arguments of Gradio's `launch`, such as server_name, server_port and share.
-    """
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    studio = Studio(gallery=HERE / "styles", worker=gpu, device=device)
-    page = build(studio)
-    page.launch(prevent_thread_lock=True, **launch_options(), **launch)
-    # the first visitor shall not wait for what can be made ready while the page is loading
-    if not os.getenv("SPACES_ZERO_GPU"):  # where the GPU is lent, this process must not touch it
-        threading.Thread(target=studio.warm_up, daemon=True).start()
-    page.block_thread()
-    leave()
-
-
-def leave() -> NoReturn:
-    """End the process at once, as no work may outlive it.
-
-    The threads that learn are daemons; one that is amid torch's C++ when the interpreter goes away aborts the process.
-    """
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
-
-
-if __name__ == "__main__":
-    main()

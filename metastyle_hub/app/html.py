@@ -1,4 +1,9 @@
-"""Pieces of HTML: the loss curve, the film strip, cards. Text from outside is escaped here."""
+"""HTML and JavaScript of the page: the loss curve, strips of images, cards. Text from outside is escaped here.
+
+Strips, curve and table are hand-made, as they are easier to use by keyboard and screen reader than Gradio's: a
+`gr.Gallery` names its buttons "Thumbnail 2 of 6", a `gr.LinePlot` has no text alternative, and a `gr.Dataframe` is an
+interactive grid even if it can only be read.
+"""
 
 from __future__ import annotations
 
@@ -10,170 +15,139 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from metastyle_hub.app import texts
 from PIL import Image
 
-from metastyle_hub import HubStyle
+from metastyle_hub.app import texts
+from metastyle_hub.hub.search import HubStyle
 
-Curve = Sequence[tuple[int, float, float]]  # step, content, style
+__all__ = [
+    "ADD_ON_CLICK",
+    "MOVE_SLIDER_ON_CLICK",
+    "Curve",
+    "StripImage",
+    "add_alts",
+    "curve",
+    "hub_cards",
+    "scroll_to",
+    "smooth",
+    "strip",
+    "table",
+]
+
+Curve = Sequence[tuple[int, float, float]]
+"""Step, content loss and style loss."""
+
+_WIDTH, _HEIGHT, _SIDE, _TOP, _BOTTOM = 480, 150, 8, 22, 20  # of the loss curve and its margins
 
 
 def curve(points: Curve, steps: int) -> str:
-    """The losses so far as an SVG with a text alternative; an empty frame before there are two points."""
+    """Return the losses so far as an SVG with a text alternative; an empty frame if there are fewer than two points."""
     if len(points) < 2:
         return f'<div class="empty curve">{escape(texts.CURVE_EMPTY)}</div>'
-    width, height, left, right, top, bottom = 480, 150, 8, 8, 22, 20
-    values = [math.log10(max(v, 1e-12)) for _, *pair in points for v in pair]
+    values = [_log10(value) for _, *pair in points for value in pair]
     low, high = min(values), max(values)
-    span = max(high - low, 0.1)
+    span, bottom = max(high - low, 0.1), _HEIGHT - _BOTTOM
 
     def line(which: int, points: Curve) -> tuple[str, float, float]:
-        where = [
+        places = [
             (
-                left + (width - left - right) * p[0] / max(1, steps),
-                top + (height - top - bottom) * (high - math.log10(max(p[which], 1e-12))) / span,
+                _SIDE + (_WIDTH - 2 * _SIDE) * p[0] / max(1, steps),
+                _TOP + (bottom - _TOP) * (high - _log10(p[which])) / span,
             )
             for p in points
         ]
-        return " ".join(f"{x:.1f},{y:.1f}" for x, y in where), *where[-1]
+        return " ".join(f"{x:.1f},{y:.1f}" for x, y in places), *places[-1]
 
     measured, points = points, smooth(points)
-
+    (_, content0, style0), (index, content1, style1) = points[0], points[-1]
     label = texts.CURVE_LABEL.format(
-        index=points[-1][0], content0=points[0][1], content1=points[-1][1], style0=points[0][2], style1=points[-1][2]
-    )
+        index=index, content0=content0, content1=content1, style0=style0, style1=style1
+    )  # fmt: skip
     parts = [
-        f'<svg class="curve" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">',
-        f'<line class="axis" x1="{left}" y1="{height - bottom}" x2="{width - right}" y2="{height - bottom}"/>',
-        f'<text x="{left}" y="{height - 5}">0</text>',
-        f'<text x="{width - right}" y="{height - 5}" text-anchor="end">{steps} {texts.CURVE_STEPS}</text>',
+        f'<svg class="curve" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(label)}">',
+        f'<line class="axis" x1="{_SIDE}" y1="{bottom}" x2="{_WIDTH - _SIDE}" y2="{bottom}"/>',
+        f'<text x="{_SIDE}" y="{_HEIGHT - 5}">0</text>',
+        f'<text x="{_WIDTH - _SIDE}" y="{_HEIGHT - 5}" text-anchor="end">{steps} {texts.CURVE_STEPS}</text>',
     ]
     for which, (kind, name) in enumerate((("content", texts.CURVE_CONTENT), ("style", texts.CURVE_STYLE)), start=1):
         path, x, y = line(which, points)
         raw, _, _ = line(which, measured)
-        at = left + (which - 1) * 110
+        left = _SIDE + (which - 1) * 110
         parts += [
             f'<polyline class="{kind} raw" points="{raw}"/><polyline class="{kind}" points="{path}"/>'
             f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="4"/>',
-            f'<circle class="{kind}" cx="{at + 6}" cy="9" r="4"/><text x="{at + 16}" y="13">{name}</text>',
+            f'<circle class="{kind}" cx="{left + 6}" cy="9" r="4"/><text x="{left + 16}" y="13">{name}</text>',
         ]
     return "".join(parts) + "</svg>"
 
 
+def _log10(value: float) -> float:
+    return math.log10(max(value, 1e-12))
+
+
 def smooth(points: Curve, window: int = 12) -> Curve:
-    """The trend: every value the geometric mean of the last few, as each step sees other crops of other photos."""
+    """Return the geometric means of the last few losses, as every step has other crops."""
 
     def mean(which: int, end: int) -> float:
-        logs = [math.log(max(p[which], 1e-12)) for p in points[max(0, end - window) : end]]
-        return math.exp(sum(logs) / len(logs))
+        logs = [_log10(p[which]) for p in points[max(0, end - window) : end]]
+        return float(10 ** (sum(logs) / len(logs)))
 
     return [(point[0], mean(1, i), mean(2, i)) for i, point in enumerate(points, start=1)]
 
 
 @dataclass(frozen=True)
-class Frame:
-    """One picture of a strip; pressing it moves a slider of the page to `value`."""
+class StripImage:
+    """One image of a strip; a click on it moves a slider of the page to `value`."""
 
-    picture: Image.Image
+    image: Image.Image
     caption: str
     alt: str
     value: float = 0
 
 
-def strip(frames: Sequence[Frame], title: str, empty: str, slider: str = "") -> str:
-    """Small pictures in a row that wraps on a phone.
+def strip(images: Sequence[StripImage], title: str, empty: str, slider: str = "") -> str:
+    """Return small images in a row.
 
     Args:
-        slider: element id of the slider that the pictures move; see `PRESS`.
+        images: in their order.
+        title: the name of the row, for screen readers.
+        empty: the text if there are no images.
+        slider: element id of the slider that the images move, see `MOVE_SLIDER_ON_CLICK`.
     """
-    if not frames:
+    if not images:
         return f'<div class="empty">{escape(empty)}</div>'
     figures = [
-        f'<figure><button type="button" data-slider="{escape(slider)}" data-value="{frame.value:g}">'
-        f'<img src="{data_url(frame.picture)}" alt="{escape(frame.alt)}"></button>'
-        f"<figcaption>{escape(frame.caption)}</figcaption></figure>"
-        for frame in frames
+        f'<figure><button type="button" data-slider="{escape(slider)}" data-value="{item.value:g}">'
+        f'<img src="{_data_url(item.image)}" alt="{escape(item.alt)}"></button>'
+        f"<figcaption>{escape(item.caption)}</figcaption></figure>"
+        for item in images
     ]
     return f'<section class="strip" aria-label="{escape(title)}">{"".join(figures)}</section>'
 
 
-def show(elem_id: str) -> str:
-    """JavaScript for an event: bring an element into view, which on a phone is far below the button."""
-    return f"""() => {{
-  const place = document.getElementById("{elem_id}");
-  const box = place.getBoundingClientRect();
-  if (box.top < 0 || box.top > 0.6 * innerHeight) place.scrollIntoView({{block: "start", behavior: "smooth"}});
-  return [];
-}}"""
-
-
-def described(alts: Mapping[str, Sequence[str]]) -> str:
-    """JavaScript for the page's load: text alternatives where Gradio has none, for what comes later as well.
-
-    Args:
-        alts: texts by selector, one for each picture that it finds; with none, the picture's file name tells.
-    """
-    return f"""() => {{
-  const alts = {json.dumps(alts)};
-  const describe = () => {{
-    for (const [selector, texts] of Object.entries(alts)) document.querySelectorAll(selector).forEach((picture, i) => {{
-      if (!picture.alt) picture.alt = texts[i] || decodeURIComponent(new URL(picture.src).pathname)
-        .split("/").pop().replace(/\\.\\w+$/, "").replaceAll("_", " ");
-    }});
-  }};
-  describe();
-  new MutationObserver(describe).observe(document.body, {{subtree: true, childList: true}});
-}}"""
-
-
-PRESS = """
-element.addEventListener('click', (event) => {
-  const button = event.target.closest('button[data-slider]');
-  const input = button && document.querySelector('#' + button.dataset.slider + ' input[type=number]');
-  if (!input) return;
-  input.value = button.dataset.value;
-  input.dispatchEvent(new Event('input', {bubbles: true}));
-});
-"""
-"""What makes the pictures of a strip move their slider: for a gr.HTML's `js_on_load`."""
-
-
-ADD = """
-element.addEventListener('click', (event) => {
-  const button = event.target.closest('button[data-repo]');
-  const input = button && document.querySelector('#repo input, #repo textarea');
-  if (!input) return;
-  input.value = button.dataset.repo;
-  input.dispatchEvent(new Event('input', {bubbles: true}));
-  // the page takes note of what was typed before the button asks for it
-  setTimeout(() => document.querySelector('#add').click(), 100);
-});
-"""
-"""What makes a card's button add its style: for a gr.HTML's `js_on_load`."""
-
-
 def table(rows: Iterable[Sequence[object]]) -> str:
-    """The visitor's styles."""
+    """Return the styles of a session as a table."""
     body = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
     if not body:
         return f'<div class="empty">{escape(texts.STYLES_EMPTY)}</div>'
-    head = "".join(f"<th>{escape(name)}</th>" for name in texts.TABLE)
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in texts.TABLE)
     return f'<table class="styles"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
 def hub_cards(styles: Iterable[HubStyle]) -> str:
-    """Styles on the Hub with their previews."""
+    """Return styles on the Hub with their previews."""
     cards = []
     for style in styles:
         name, repo = escape(style.name), escape(style.repo_id)
-        picture = (
-            f'<img src="{escape(style.preview)}" alt="A photo in the style {name}" loading="lazy">'
+        alt = escape(texts.HUB_PREVIEW_ALT.format(name=style.name))
+        preview = (
+            f'<img src="{escape(style.preview)}" alt="{alt}" loading="lazy">'
             if style.preview
             else f'<div class="none">{escape(texts.HUB_NO_PREVIEW)}</div>'
         )
         facts = escape(texts.HUB_CARD.format(likes=style.likes, downloads=style.downloads))
         cards.append(
-            f"<figure>{picture}<figcaption><b>{name}</b><br><code>{repo}</code><br>{facts}</figcaption>"
+            f"<figure>{preview}<figcaption><b>{name}</b><br><code>{repo}</code><br>{facts}</figcaption>"
             f'<button type="button" data-repo="{repo}" aria-label="{escape(texts.HUB_ADD)} {name}">'
             f"{escape(texts.HUB_ADD)}</button></figure>"
         )
@@ -182,8 +156,63 @@ def hub_cards(styles: Iterable[HubStyle]) -> str:
     return f'<section class="cards">{"".join(cards)}</section>'
 
 
-def data_url(picture: Image.Image) -> str:
-    """A small picture inside the page: no file of a visitor's photo stays on the server."""
+def _data_url(image: Image.Image) -> str:
+    """Return a small image as a part of the page, so that no file of it stays on the server."""
     file = io.BytesIO()
-    picture.convert("RGB").save(file, "JPEG", quality=85)
+    image.convert("RGB").save(file, "JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def scroll_to(elem_id: str) -> str:
+    """Return JavaScript for an event that scrolls to an element, which on a phone is far below the button."""
+    return f"""() => {{
+  const place = document.getElementById("{elem_id}");
+  const box = place.getBoundingClientRect();
+  if (box.top < 0 || box.top > 0.6 * innerHeight) place.scrollIntoView({{block: "start", behavior: "smooth"}});
+  return [];
+}}"""
+
+
+def add_alts(alts: Mapping[str, Sequence[str]]) -> str:
+    """Return JavaScript for the load event that adds text alternatives which Gradio lacks, also to later images.
+
+    Args:
+        alts: texts by selector, one for each image that it finds; without a text, the file name of the image is used.
+    """
+    return f"""() => {{
+  const alts = {json.dumps(alts)};
+  const describe = () => {{
+    for (const [selector, texts] of Object.entries(alts)) document.querySelectorAll(selector).forEach((image, i) => {{
+      if (!image.alt) image.alt = texts[i] || decodeURIComponent(new URL(image.src).pathname)
+        .split("/").pop().replace(/\\.\\w+$/, "").replaceAll("_", " ");
+    }});
+  }};
+  describe();
+  new MutationObserver(describe).observe(document.body, {{subtree: true, childList: true}});
+}}"""
+
+
+MOVE_SLIDER_ON_CLICK = """
+element.addEventListener('click', (event) => {
+  const button = event.target.closest('button[data-slider]');
+  const input = button && document.querySelector('#' + button.dataset.slider + ' input[type=number]');
+  if (!input) return;
+  input.value = button.dataset.value;
+  input.dispatchEvent(new Event('input', {bubbles: true}));
+});
+"""
+"""For `js_on_load` of a gr.HTML with a strip: a click on an image moves its slider."""
+
+
+ADD_ON_CLICK = """
+element.addEventListener('click', (event) => {
+  const button = event.target.closest('button[data-repo]');
+  const input = button && document.querySelector('#repo input, #repo textarea');
+  if (!input) return;
+  input.value = button.dataset.repo;
+  input.dispatchEvent(new Event('input', {bubbles: true}));
+  // the page must read the text before the button asks for it
+  setTimeout(() => document.querySelector('#add').click(), 100);
+});
+"""
+"""For `js_on_load` of a gr.HTML with cards: a click on a card's button adds its style."""

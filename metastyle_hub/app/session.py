@@ -1,6 +1,6 @@
-"""What a visitor has, in plain values: the run that is under way, the styles learned so far, the moments of learning.
+"""The state of one session, in plain values: its styles, its jobs, and an event for every step of an adaptation.
 
-Nothing here touches the page or the machine; `actions.Studio` works on it.
+Nothing here knows the page or the machine; `studio.Studio` works on it.
 """
 
 from __future__ import annotations
@@ -9,98 +9,107 @@ import time
 from collections.abc import Container
 from dataclasses import dataclass, field, replace
 
-from metastyle_hub.app.uploads import shrunk
 from PIL import Image
 
-from metastyle_hub import MetaStyle, MetaStyleError
+from metastyle_hub.adaptation import AdaptationStep
+from metastyle_hub.app.files import shrink
 from metastyle_hub.artifacts.config import ArtifactConfig
-from metastyle_hub.networks.param_groups import Parameters
+from metastyle_hub.model import MetaStyle
 
-FILM = (0, 1, 5, 20, 50, 100, 200)  # steps whose pictures are kept
+__all__ = ["MAX_STEPS", "MAX_STYLES", "THUMBNAIL_SIZE", "Job", "Session", "StepEvent", "VideoJob", "strip_steps"]
+
 MAX_STEPS = 200
-KEEP = {"norm": 1, "decoder": 5, "all": MAX_STEPS}  # every how many steps a style is kept, beside those of the film
-SMALL = 224  # pixels of the long side in strips
-MAX_STYLES = 8  # kept in a visit: 7 MB each when the whole network was learned
+MAX_STYLES = 8  # of a session: 7 MB each if the whole network was trained
+THUMBNAIL_SIZE = 224  # pixels of the long side, in strips
 
-
-class SessionError(MetaStyleError, ValueError):
-    """Something that a visitor asked for and that is not to be had; the sentence is for them."""
+_STRIP_STEPS = (0, 1, 5, 20, 50, 100, 200)  # the images of these steps are kept
+_KEEP_EVERY = {"norm": 1, "decoder": 5, "all": MAX_STEPS}  # steps from one kept style to the next, beside the strip's
 
 
 @dataclass(frozen=True)
 class StepEvent:
-    """One step of an adaptation in plain values, which cross from a worker process as well."""
+    """One step of an adaptation, in values that can be sent from a worker process."""
 
-    index: int
-    loss: float
-    content: float
-    style: float
-    picture: Image.Image | None  # of the photo at this step, now and then
-    config: ArtifactConfig
-    parameters: Parameters  # the style's own, on the CPU
+    step: AdaptationStep  # its parameters are those that the style owns, on the CPU
+    config: ArtifactConfig  # of the style
+    preview: Image.Image | None  # the stylized content image, at some steps
+
+    @property
+    def index(self) -> int:
+        """The number of gradient steps so far."""
+        return self.step.index
 
 
 @dataclass
 class Job:
-    """One adaptation as the visitor can scrub through it."""
+    """One adaptation, with the styles of the steps that the visitor can go back to."""
 
-    name: str
+    name: str  # of the style
     steps: int
-    view: Image.Image
-    started: float
-    seconds: float = 0.0
-    warm: float = 0.0  # seconds until step 0
-    curve: list[tuple[int, float, float]] = field(default_factory=list)
-    film: dict[int, Image.Image] = field(default_factory=dict)
-    kept: dict[int, MetaStyle] = field(default_factory=dict)
+    trainable: str
+    content: Image.Image  # at the size of the page
+    started: float = field(default_factory=time.monotonic)
+    seconds: float = 0.0  # so far
+    first_seconds: float = 0.0  # until step 0
+    curve: list[tuple[int, float, float]] = field(default_factory=list)  # step, content loss, style loss
+    thumbnails: dict[int, Image.Image] = field(default_factory=dict)  # by step
+    styles: dict[int, MetaStyle] = field(default_factory=dict)  # by step
     last: StepEvent | None = None
-    stopped: bool = False  # by the visitor: no further step is wanted
-    finished: bool = False  # its style is among the visit's
+    stopped: bool = False  # set by the visitor: no further step is wanted
+    finished: bool = False  # the style is in the session
 
-    def add(self, moment: StepEvent, base: MetaStyle) -> None:
-        """Take in a step. Kept are the newest, those of the film, and as many others as their size allows."""
-        before, marks = self.last, film_marks(self.steps)
-        if before is not None and before.index not in marks and before.index % KEEP[before.config.parameters]:
-            self.kept.pop(before.index, None)
-        config = replace(moment.config, name=self.name)
-        self.kept[moment.index] = MetaStyle(config, {**base.parameters, **moment.parameters}, base)
-        self.curve.append((moment.index, moment.content, moment.style))
-        if moment.picture is not None and moment.index in marks:
-            self.film[moment.index] = shrunk(moment.picture, SMALL)
-        self.last, self.seconds = moment, time.monotonic() - self.started
-        self.warm = self.warm or self.seconds
+    def add(self, event: StepEvent, base: MetaStyle) -> None:
+        """Add a step. Kept are the newest style, those of the strip, and as many others as their size allows."""
+        previous, marks, step = self.last, strip_steps(self.steps), event.step
+        if previous is not None and previous.index not in marks and previous.index % _KEEP_EVERY[self.trainable]:
+            self.styles.pop(previous.index, None)
+        config = replace(event.config, name=self.name)
+        self.styles[step.index] = MetaStyle(config, {**base.state_dict(), **step.parameters}, base)
+        self.curve.append((step.index, step.content, step.style))
+        if event.preview is not None and step.index in marks:
+            self.thumbnails[step.index] = shrink(event.preview, THUMBNAIL_SIZE)
+        self.last, self.seconds = event, time.monotonic() - self.started
+        self.first_seconds = self.first_seconds or self.seconds
 
-    def nearest(self, step: float) -> int:
-        """The kept step next to a step."""
-        return min(self.kept, key=lambda k: abs(k - step))
+    def nearest_step(self, step: float) -> int:
+        """Return the step nearest to `step` whose style is kept."""
+        return min(self.styles, key=lambda kept: abs(kept - step))
+
+    def style_at(self, step: float) -> MetaStyle:
+        """Return the kept style nearest to a step."""
+        return self.styles[self.nearest_step(step)]
 
 
 @dataclass
 class VideoJob:
-    """A film being painted. `stopped` is set by the visitor, and heeded after the frame that is under way."""
+    """A video that is being stylized."""
 
-    stopped: bool = False
+    stopped: bool = False  # set by the visitor; takes effect after the current frame
 
 
 @dataclass
 class Session:
-    """What one visitor has. It lives in the session's state and dies with it."""
+    """What one visitor has. It lives in the session state of Gradio and is deleted with it."""
 
     styles: dict[str, MetaStyle] = field(default_factory=dict)
-    pictures: dict[str, Image.Image] = field(default_factory=dict)  # of the slow classic, to compare with
-    run: Job | None = None
-    shooting: VideoJob | None = None  # the film that is being painted
+    optimized: dict[str, Image.Image] = field(default_factory=dict)  # results of pixel optimization, to compare with
+    job: Job | None = None
+    video_job: VideoJob | None = None
 
-    def keep(self, name: str, style: MetaStyle, reserved: Container[str] = ()) -> str:
-        """Keep a style under this name, or under one with a number; the oldest makes room. Returns the name."""
-        free = self.free(name, reserved)
-        self.styles[free] = named(style, free)
+    def add(self, name: str, style: MetaStyle, reserved: Container[str] = ()) -> str:
+        """Keep a style under a free name, and drop the oldest if there are too many; return the name."""
+        free = self.free_name(name, reserved)
+        self.styles[free] = style.renamed(free)
         while len(self.styles) > MAX_STYLES:
             self.styles.pop(next(iter(self.styles)))
         return free
 
-    def free(self, name: str, reserved: Container[str] = ()) -> str:
-        """The name, with a number if another style has it."""
+    def free_name(self, name: str, reserved: Container[str] = ()) -> str:
+        """Return the name, with a number if another style has it.
+
+        >>> Session().free_name("wave", reserved=["wave"])
+        'wave 2'
+        """
         free, number = name, 1
         while free in self.styles or free in reserved:
             number += 1
@@ -108,11 +117,10 @@ class Session:
         return free
 
 
-def named(style: MetaStyle, name: str) -> MetaStyle:
-    """The same style under another name."""
-    return MetaStyle(replace(style.config, name=name), style.parameters, style.base, style.origin)
+def strip_steps(steps: int) -> tuple[int, ...]:
+    """Return the steps that the strip of an adaptation shows: the usual ones, and the last.
 
-
-def film_marks(steps: int) -> tuple[int, ...]:
-    """The steps of the film: the usual ones, and the last."""
-    return (*(mark for mark in FILM if mark < steps), steps)
+    >>> strip_steps(12)
+    (0, 1, 5, 12)
+    """
+    return (*(mark for mark in _STRIP_STEPS if mark < steps), steps)

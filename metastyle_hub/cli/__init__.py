@@ -1,5 +1,5 @@
-"""The `metastyle` command: `commands.py` has its parser and what needs no network, the other modules the rest."""
+"""The `metastyle` command: `main.py` parses, every other module has the commands of one group."""
 
-from metastyle_hub.cli.commands import main
+from metastyle_hub.cli.main import main
 
 __all__ = ["main"]

@@ -56,7 +56,7 @@ def content_dataset(images: ContentImages = None) -> ImageDataset:
     if not isinstance(images, Image.Image | Tensor | np.ndarray | str | os.PathLike | Sequence):
         if not isinstance(images, ImageDataset):
             raise ImageError(
-                f"Content images are images, a folder or a dataset, got {images!r}; leave them out for the built-in ones."
+                f"Content images are images, a folder or a dataset, got {images!r}; leave them out for the default."
             )
         return images
     if isinstance(images, Tensor) and images.ndim == 4:

@@ -1,4 +1,4 @@
-"""Contact sheets: labelled grids of pictures, for previews of training, evaluation and the demo."""
+"""Labeled grids of images, for previews of training, evaluation and the demo."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from metastyle_hub.images.io import to_pil
 
 __all__ = ["image_grid"]
 
-_INK, _PAPER = (45, 45, 48), (250, 250, 248)
+_TEXT, _BACKGROUND = (45, 45, 48), (250, 250, 248)
 
 
 def image_grid(
@@ -22,53 +22,56 @@ def image_grid(
     tile: int = 256,
     gap: int = 8,
 ) -> Image.Image:
-    """A grid of pictures with captions above the columns and beside the rows.
+    """Draw a grid of images with labels above the columns and beside the rows.
 
     Args:
-        rows: pictures, PIL or (3, H, W) in [0, 1]; each is fitted into a square of side `tile`, and a row is as
-            high as its highest picture; transparent parts show the paper; None leaves a hole.
-        columns: captions above the first row, shortened where they are wider than a tile.
-        labels: captions to the left of the rows.
-        tile, gap: pixels.
+        rows: PIL images or tensors (3, H, W) in [0, 1], each fitted into a square; None for an empty tile. A row is as
+            high as its highest image. The background shows through transparent pixels.
+        columns: labels of the columns, shortened to the width of a tile.
+        labels: labels of the rows.
+        tile: pixels a side of the square.
+        gap: pixels between tiles.
+
+    >>> image_grid([[content, style, stylized]], ["content", "style", "stylized"]).save("grid.png")
     """
     size = max(11, tile // 14)
     font = ImageFont.load_default(size)
     left = max((int(font.getlength(text)) for text in labels), default=0) + (2 * gap if labels else gap)
     top = (size + 2 * gap) if columns else gap
-    fitted = [[_fit(picture, tile) for picture in row] for row in rows]
-    heights = [max((p.height for p in row if p is not None), default=tile) for row in fitted]
+    fitted = [[_fit(image, tile) for image in row] for row in rows]
+    heights = [max((image.height for image in row if image is not None), default=tile) for row in fitted]
     count = max(len(row) for row in rows)
-    sheet = Image.new("RGB", (left + count * (tile + gap), top + sum(heights) + gap * len(rows)), _PAPER)
-    draw = ImageDraw.Draw(sheet)
+    grid = Image.new("RGB", (left + count * (tile + gap), top + sum(heights) + gap * len(rows)), _BACKGROUND)
+    draw = ImageDraw.Draw(grid)
     for x, text in enumerate(columns):
-        text = _shortened(text, font, tile)
-        draw.text((left + x * (tile + gap) + tile // 2, top // 2), text, _INK, font, anchor="mm")
+        position = left + x * (tile + gap) + tile // 2, top // 2
+        draw.text(position, _shortened(text, font, tile), _TEXT, font, anchor="mm")
     for y, row in enumerate(fitted):
         start, height = top + sum(heights[:y]) + gap * y, heights[y]
         if y < len(labels):
-            draw.text((left - gap, start + height // 2), labels[y], _INK, font, anchor="rm")
+            draw.text((left - gap, start + height // 2), labels[y], _TEXT, font, anchor="rm")
         for x, image in enumerate(row):
             if image is not None:
                 offset = (tile - image.width) // 2, (height - image.height) // 2
-                sheet.paste(image, (left + x * (tile + gap) + offset[0], start + offset[1]))
-    return sheet
+                grid.paste(image, (left + x * (tile + gap) + offset[0], start + offset[1]))
+    return grid
 
 
-def _fit(picture: Image.Image | Tensor | None, tile: int) -> Image.Image | None:
-    """The picture at the size at which it fits into a square tile."""
-    if picture is None:
+def _fit(image: Image.Image | Tensor | None, tile: int) -> Image.Image | None:
+    """Return the image at the size at which it fits into a square tile."""
+    if image is None:
         return None
-    image = to_pil(picture) if isinstance(picture, Tensor) else picture
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, _PAPER), image)
-    # not ImageOps.contain, which rounds the short side of a ribbon to nothing
-    width, height = (max(1, round(side * tile / max(image.size))) for side in image.size)
-    return image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
+    fitted = to_pil(image) if isinstance(image, Tensor) else image
+    if fitted.has_transparency_data:
+        fitted = fitted.convert("RGBA")
+        fitted = Image.alpha_composite(Image.new("RGBA", fitted.size, _BACKGROUND), fitted)
+    # not ImageOps.contain, which rounds the short side of a narrow image to 0
+    width, height = (max(1, round(side * tile / max(fitted.size))) for side in fitted.size)
+    return fitted.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
 
 
 def _shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """The text, or as much of its beginning as fits into so many pixels."""
+    """Return the text, or as much of its beginning as fits into so many pixels."""
     if font.getlength(text) <= width:
         return text
     kept = next((n for n in range(len(text), 0, -1) if font.getlength(f"{text[:n]}…") <= width), 0)

@@ -1,7 +1,9 @@
-"""Pictures in, pictures out: files and PIL images to float tensors in [0, 1] and back.
+"""Load, convert and save images: files, URLs, PIL images and arrays to float tensors in [0, 1], and back.
 
-Whatever a file holds, `load_image` gives an upright 8-bit sRGB picture or one sentence (`ImageError`) that
-says why not.
+    anything users have  -- load_image -->  PIL image  -- to_tensor -->  (1, 3, H, W)  -- to_pil -->  PIL image
+
+Every image is read and decoded once: `to_tensor` converts what `load_image` returns directly, and
+`load_image_with_sha256` hashes the bytes that it decodes.
 """
 
 from __future__ import annotations
@@ -18,28 +20,31 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from metastyle_hub.errors import ImageError
 from metastyle_hub.images.decoding import (
     DEFAULT_LIMITS,
     ImageLimits,
     check_pixels,
+    check_range,
+    decode,
     decode_array,
-    decode_file,
-    decode_object,
-    file_sha256,
-    list_images,
+    decode_image,
+    is_decoded,
     quoted,
     reason,
 )
-from metastyle_hub.errors import ImageError
+from metastyle_hub.images.files import list_images, read_bytes
 from metastyle_hub.images.transforms import check_shape
 
 __all__ = [
     "ImageLike",
     "ImageLimits",
     "check_writable",
+    "combined_sha256",
     "image_sha256",
     "list_images",
     "load_image",
+    "load_image_with_sha256",
     "save_image",
     "to_pil",
     "to_tensor",
@@ -47,10 +52,10 @@ __all__ = [
 ]
 
 ImageLike: TypeAlias = Image.Image | str | os.PathLike[str] | torch.Tensor | npt.NDArray[Any]
-"""A PIL image, the path of an image file, a float tensor (3, H, W) or (1, 3, H, W) in [0, 1], or a uint8
-array (H, W), (H, W, 3) or (H, W, 4)."""
+"""A PIL image; the path or the http(s) URL of an image file; a tensor (3, H, W) or (1, 3, H, W), float in [0, 1] or
+uint8; or an array (H, W), (H, W, 3) or (H, W, 4), float in [0, 1] or uint8."""
 
-# No subsampling and quality 95: brush strokes are fine coloured detail, which 4:2:0 smears visibly.
+# No subsampling and quality 95: brush strokes are fine colored detail, which 4:2:0 smears visibly.
 _WRITABLE: dict[str, tuple[str, dict[str, Any]]] = {
     ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
     ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
@@ -62,86 +67,136 @@ _WRITABLE: dict[str, tuple[str, dict[str, Any]]] = {
     ".bmp": ("BMP", {}),
 }
 _NO_ALPHA = ("JPEG", "BMP")
-_NOT_FINITE = "The image tensor holds NaN or infinite values; every value must be a number in [0, 1]."
 
 
 def load_image(source: ImageLike, limits: ImageLimits = DEFAULT_LIMITS) -> Image.Image:
-    """Any picture as an upright 8-bit sRGB PIL image that shares nothing with `source`.
+    """Load an image as an upright 8-bit sRGB PIL image that shares no memory with `source`.
 
-    The mode is "RGBA" where some pixel is not opaque, otherwise "RGB". EXIF orientation is applied, an
-    embedded colour profile is converted to sRGB, 16-bit, 32-bit and float samples are scaled to 8 bits and
-    not clipped, and of an animated file the first frame is taken. Raises ImageError for all that is unusable.
+    EXIF orientation is applied, an embedded color profile is converted to sRGB, and 16-bit, 32-bit and float samples
+    are scaled to 8 bits. Of an animation the first frame is loaded.
 
-        >>> load_image("holiday.jpg").mode
-        'RGB'
+    Args:
+        source: a path, URL, PIL image, tensor or array, see `ImageLike`.
+        limits: for pixels, bytes and the time of a download.
+
+    Returns:
+        "RGBA" if a pixel is not opaque, otherwise "RGB".
+
+    Raises:
+        ImageError: for an image that cannot be used.
+
+    >>> load_image("photo.jpg").mode
+    'RGB'
     """
+    if isinstance(source, str | os.PathLike):
+        return decode(read_bytes(source, limits), quoted(source), limits)
     if isinstance(source, Image.Image):
-        return decode_object(source, limits)
+        return decode_image(source, limits)
+    if isinstance(source, np.ndarray):
+        return decode_array(source, limits)
     if isinstance(source, torch.Tensor):
         if source.ndim >= 2:
             check_pixels("the image tensor", source.shape[-1], source.shape[-2], limits)
         return to_pil(to_tensor(source))
-    if isinstance(source, np.ndarray):
-        return decode_array(source, limits)
-    if not isinstance(source, (str, os.PathLike)):
-        raise ImageError(
-            f"Cannot read an image from a {type(source).__name__}; pass a path, a PIL image, a float tensor "
-            "(3, H, W) or a uint8 array (H, W, 3)."
-        )
-    return decode_file(source, limits)
+    raise ImageError(
+        f"A {type(source).__name__} is no image; pass a path, a URL, a PIL image, a tensor (3, H, W) or an array "
+        "(H, W, 3)."
+    )
+
+
+def load_image_with_sha256(source: ImageLike, limits: ImageLimits = DEFAULT_LIMITS) -> tuple[Image.Image, str]:
+    """Load an image and return its `image_sha256` as well. A file is read once, so both are of the same bytes.
+
+    Args:
+        source: as in `load_image`.
+        limits: as in `load_image`.
+
+    Raises:
+        ImageError: for an image that cannot be used.
+    """
+    if isinstance(source, str | os.PathLike):
+        data = read_bytes(source, limits)
+        return decode(data, quoted(source), limits), hashlib.sha256(data).hexdigest()
+    image = load_image(source, limits)
+    digest = hashlib.sha256(f"{image.width}x{image.height} {image.mode}\n".encode())
+    digest.update(image.tobytes())
+    return image, digest.hexdigest()
+
+
+def image_sha256(source: ImageLike) -> str:
+    """Return the hex SHA-256 of a file's bytes, or of the size, mode and pixels of an image in memory.
+
+    Raises:
+        ImageError: for an image that cannot be used.
+
+    >>> len(image_sha256("starry_night.jpg"))
+    64
+    """
+    if isinstance(source, str | os.PathLike):
+        return hashlib.sha256(read_bytes(source)).hexdigest()
+    return load_image_with_sha256(source)[1]
+
+
+def combined_sha256(hashes: list[str]) -> str:
+    """Return one SHA-256 for a list: that of a single image itself, else that of all of them joined."""
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def to_tensor(image: Image.Image | torch.Tensor) -> torch.Tensor:
-    """A picture as float32 tensor (B, 3, H, W) in [0, 1], sRGB; alpha is dropped.
+    """Convert an image to a float32 tensor in [0, 1], sRGB, without alpha.
 
-    A PIL image gives B = 1 (upright, as `load_image` makes it, whatever its size). A float tensor (3, H, W)
-    or (B, 3, H, W) is checked and keeps its device. Raises ImageError for other shapes, integer tensors, NaN
-    or infinity, and values outside [0, 1] by more than 0.001 (less is taken for rounding, and clamped).
+    Args:
+        image: a PIL image of any mode and size; or a tensor (3, H, W) or (B, 3, H, W), float in [0, 1] or uint8, which
+            keeps its device.
 
-        >>> to_tensor(Image.new("RGB", (64, 48))).shape
-        torch.Size([1, 3, 48, 64])
+    Returns:
+        (B, 3, H, W); B = 1 for a PIL image.
+
+    Raises:
+        ImageError: for another shape or dtype, NaN or infinity, or values outside [0, 1] by more than 0.001.
+
+    >>> to_tensor(Image.new("RGB", (64, 48))).shape
+    torch.Size([1, 3, 48, 64])
     """
     if isinstance(image, Image.Image):
-        rgb = np.array(decode_object(image, None).convert("RGB"))
-        return torch.from_numpy(rgb).permute(2, 0, 1)[None].contiguous().to(torch.float32).div_(255)
+        rgb = image if is_decoded(image) else decode_image(image, None)
+        pixels = torch.from_numpy(np.array(rgb)[..., :3])  # (H, W, 3)
+        return pixels.permute(2, 0, 1)[None].contiguous().to(torch.float32).div_(255)  # (1, 3, H, W)
+    if isinstance(image, torch.Tensor) and image.dtype == torch.uint8:
+        image = image.to(torch.float32) / 255
     check_shape(image)
     low, high = (float(value) for value in torch.aminmax(image.detach()))
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise ImageError(_NOT_FINITE)
-    if low < -1e-3 or high > 1 + 1e-3:
-        raise ImageError(
-            f"The image tensor holds values from {low:.4g} to {high:.4g}, which must lie in [0, 1]; divide "
-            "8-bit values by 255 and undo any normalisation."
-        )
-    batch = (image if image.ndim == 4 else image[None]).to(torch.float32)
+    check_range("image tensor", low, high)
+    batch = (image if image.ndim == 4 else image[None]).to(torch.float32)  # (B, 3, H, W)
     return batch.clamp(0, 1) if low < 0 or high > 1 else batch
 
 
 def to_pil(tensor: torch.Tensor) -> Image.Image:
-    """A float tensor (3, H, W) or (1, 3, H, W) as "RGB" PIL image: clamped to [0, 1], rounded to nearest.
+    """Convert a float tensor (3, H, W) or (1, 3, H, W) to an "RGB" image: clamped to [0, 1], rounded to nearest.
 
-    Raises ImageError for other shapes, integer tensors, and NaN or infinity.
+    Raises:
+        ImageError: for another shape or dtype, NaN or infinity.
 
-        >>> to_pil(torch.rand(3, 48, 64)).size
-        (64, 48)
+    >>> to_pil(torch.rand(3, 48, 64)).size
+    (64, 48)
     """
     check_shape(tensor)
     if tensor.ndim == 4:
-        if tensor.shape[0] != 1:
-            raise ImageError(f"Cannot make one picture of {len(tensor)}; convert them one at a time.")
+        if len(tensor) != 1:
+            raise ImageError(f"A batch of {len(tensor)} is not one image; convert them one at a time.")
         tensor = tensor[0]
-    tensor = tensor.detach()
-    if not bool(torch.isfinite(tensor).all()):
-        raise ImageError(_NOT_FINITE)
-    # float32 first: half precision cannot tell all 256 levels apart once they are multiplied out
-    pixels = tensor.to(torch.float32).clamp(0, 1).mul(255).round().to(torch.uint8)
-    return Image.fromarray(pixels.permute(1, 2, 0).contiguous().cpu().numpy())
+    # float32 first: half precision cannot represent all 256 levels
+    values = tensor.detach().to(torch.float32)
+    if not bool(torch.isfinite(values).all()):
+        raise ImageError("The image tensor holds NaN or infinite values; make every value a number in [0, 1].")
+    pixels = values.clamp(0, 1).mul(255).round().to(torch.uint8)
+    return Image.fromarray(pixels.permute(1, 2, 0).contiguous().cpu().numpy())  # (H, W, 3)
 
 
 def with_alpha(rgb: Image.Image, like: Image.Image) -> Image.Image:
-    """`rgb` with the transparency of `like`, resized to fit; `rgb` itself where `like` has none.
+    """Return `rgb` with the transparency of `like`, resized to fit; `rgb` itself if `like` has none.
 
-    >>> with_alpha(stylised, load_image("logo.png")).mode
+    >>> with_alpha(stylized, load_image("logo.png")).mode
     'RGBA'
     """
     if not like.has_transparency_data:
@@ -149,81 +204,57 @@ def with_alpha(rgb: Image.Image, like: Image.Image) -> Image.Image:
     alpha = like.convert("RGBA").getchannel("A")
     if alpha.size != rgb.size:
         alpha = alpha.resize(rgb.size, Image.Resampling.BICUBIC)
-    out = rgb.convert("RGB")
-    out.putalpha(alpha)
-    return out
-
-
-def image_sha256(source: ImageLike) -> str:
-    """Hex SHA-256 of a file's bytes for a path, otherwise of the size, mode and pixels of the picture.
-
-    Raises ImageError where the file or the picture cannot be read.
-
-        >>> len(image_sha256("starry_night.jpg"))
-        64
-    """
-    if isinstance(source, (str, os.PathLike)):
-        return file_sha256(source)
-    image = load_image(source)
-    digest = hashlib.sha256(f"{image.width}x{image.height} {image.mode}\n".encode())
-    digest.update(image.tobytes())
-    return digest.hexdigest()
-
-
-def load_image_with_sha256(source: ImageLike, limits: ImageLimits = DEFAULT_LIMITS) -> tuple[Image.Image, str]:
-    image = load_image(source, limits)
-    return image, image_sha256(source)
-
-
-def combined_sha256(hashes: list[str]) -> str:
-    if len(hashes) == 1:
-        return hashes[0]
-    return hashlib.sha256("".join(hashes).encode()).hexdigest()
+    rgba = rgb.convert("RGB")
+    rgba.putalpha(alpha)
+    return rgba
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
-    """Refuse what `save_image` could not write, before the work of making a picture. Touches nothing.
+    """Refuse a path that `save_image` could not write, before the image is computed. Nothing is created.
 
-    Raises ImageError for a suffix that names no format, and for a place that is no file's or not yours.
+    Raises:
+        ImageError: for a suffix of no writable format, or a place where no file can be created.
 
-        >>> check_writable("out/starry.jpg")
+    >>> check_writable("out/starry.jpg")
     """
     target, name = Path(path), quoted(path)
     if target.suffix.lower() not in _WRITABLE:
         raise ImageError(f"{name} names no image format to write; end it in one of {', '.join(_WRITABLE)}.")
     try:
         folder = next((p for p in target.parents if p.exists()), Path())
-        free = not target.is_dir() and folder.is_dir() and os.access(folder, os.W_OK)
+        is_free = not target.is_dir() and folder.is_dir() and os.access(folder, os.W_OK)
     except OSError as error:  # a name that is too long
         raise ImageError(f"{name} cannot be written: {reason(error)}; try another place.") from error
-    if not free:
+    if not is_free:
         raise ImageError(f"{name} cannot be written there; try another place.")
 
 
 def save_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
-    """Write a picture in the format that the suffix names, whole or not at all, making its folders.
+    """Write an image in the format of the suffix, completely or not at all, and create missing folders.
 
-    For formats without transparency (JPEG, BMP) it is laid over white. Raises ImageError for an unknown
-    suffix and where the file cannot be written.
+    Formats without alpha (JPEG, BMP) get a white background.
 
-        >>> save_image(picture, "out/starry.jpg")
+    Raises:
+        ImageError: for a suffix of no writable format, or if the file cannot be written.
+
+    >>> save_image(image, "out/starry.jpg")
     """
     target, name = Path(path), quoted(path)
     check_writable(path)
     format, options = _WRITABLE[target.suffix.lower()]
-    image = decode_object(image, None)
+    image = decode_image(image, None)
     if image.mode == "RGBA" and format in _NO_ALPHA:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image).convert("RGB")
-    # No tempfile, which would stay unreadable to other users after the rename; short, as names have a limit.
-    aside = target.with_name(f".{secrets.token_hex(8)}.tmp")
+    # not tempfile, whose files other users cannot read after the rename; a short name, because names have a limit
+    partial = target.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("xb") as file:
+        with partial.open("xb") as file:
             image.save(file, format=format, **options)
-        aside.replace(target)
+        partial.replace(target)
     except Exception as error:  # encoders raise as many kinds as decoders do
         raise ImageError(f"{name} cannot be written: {reason(error)}; try another place or format.") from error
     finally:
-        with contextlib.suppress(OSError):  # no folder, so nothing to tidy up: the error above says why
-            aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # without a folder there is nothing to remove
+            partial.unlink(missing_ok=True)

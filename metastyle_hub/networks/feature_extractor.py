@@ -199,7 +199,9 @@ def _load(name: str, file: str | os.PathLike[str] | None) -> FeatureExtractor:
         network.load_state_dict(state, strict=True)
     except Exception as error:
         reason = first_line(error)
-        raise FeatureExtractorError(f"{file} does not hold the weights of {name} ({reason}); fetch it again.") from error
+        raise FeatureExtractorError(
+            f"{file} does not hold the weights of {name} ({reason}); fetch it again."
+        ) from error
     return network
 
 

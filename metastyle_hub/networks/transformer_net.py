@@ -48,7 +48,9 @@ class NetworkConfig(Config):
     The default sizes are those of Johnson et al. 2016 and the paper (Table 1: 1.68M parameters).
     """
 
-    width: int = option(32, "channels of the first convolution; residual blocks have four times as many", low=1, high=512)
+    width: int = option(
+        32, "channels of the first convolution; residual blocks have four times as many", low=1, high=512
+    )
     residual_blocks: int = option(5, "at a quarter of the resolution", low=0, high=64)
     logit_skip: bool = option(True, "whether the last norm adds the logits of the content image; not in the paper")
     upsampling: str = option(

@@ -10,8 +10,8 @@ Finn et al. 2017; Nichol et al. 2018, Reptile):
     psi             <- step of the outer optimizer on the mean over tasks        shared
     theta           =  (psi, phi_0),  phi_0 trained by identity(c, M(c; psi, phi_0)), where every trajectory starts
 
-A task that reaches the horizon restarts from theta with another style. So theta is trained for all of an adaptation, not
-for its first step.
+A task at the horizon restarts from theta with another style. So theta is trained for all of an adaptation, not for its
+first step.
 
 The first step starts from a predicted initialization (`style_predictor.py`). With `predicted_styles` > 0 every outer
 step also draws that many further styles, and trains the predictor on the images that its predictions give; tasks then
@@ -64,7 +64,7 @@ class LongHorizonConfig(MetaTrainingConfig):
         _DEPLOYMENT.norm_learning_rate, "of a task's Adam on norm parameters", low=0
     )
     task_final_lr_ratio: float = option(
-        _DEPLOYMENT.final_lr_ratio, "final learning-rate ratio at the horizon, at the end of a cosine decay", low=0, high=1
+        _DEPLOYMENT.final_lr_ratio, "final learning-rate ratio, at the end of a cosine decay", low=0, high=1
     )
     style_size: int = option(256, "pixels of the style crops", low=32)
     min_scale: float = option(0.4, "smallest content crop, as a share of the short side", low=0.01, high=1)
@@ -111,7 +111,7 @@ class LongHorizonTrainer(MetaTrainer):
     def _setup(self) -> None:
         """Start every task at theta, without a style until its first turn."""
         if (processes := self.accelerator.num_processes) > 1:
-            raise SettingError(f"Long-horizon training runs on one process, not on {processes}; leave out the launcher.")
+            raise SettingError(f"Long-horizon training runs on one process, got {processes}; leave out the launcher.")
         count, trained = self.config.buffer_size, trainable_parameters(self.theta, self.config.task_trainable)
         self._buffer: dict[str, dict[str, Tensor]] = {
             kind: {name: torch.zeros(count, *p.shape, device=self.device) for name, p in trained.items()}

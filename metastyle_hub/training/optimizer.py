@@ -48,9 +48,7 @@ class KernelMuon(torch.optim.Muon):
         if flat := [tuple(p.shape) for p in self.kernels if p.ndim < 2]:
             raise ValueError(f"Muon takes matrices and kernels, not a parameter of shape {flat[0]}; use Adam for it.")
         matrices = [nn.Parameter(_as_matrix(p.detach())) for p in self.kernels]
-        super().__init__(
-            [{"params": matrices, **group}], lr=lr, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"
-        )  # type: ignore[arg-type]
+        super().__init__([{"params": matrices, **group}], lr=lr, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")  # type: ignore[arg-type]
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> Any:  # type: ignore[override]

@@ -224,7 +224,7 @@ class MetaTrainer:
             "trainer": type(self).__name__,
             # together with the dtype, since rounded weights have another fingerprint
             "feature_extractor": f"{extractor.name} {fingerprint(extractor.state_dict())[:12]} in {dtype}",
-            **{name: value for name, value in self.config.to_dict().items() if name != "steps"},  # a run may be extended
+            **{name: value for name, value in self.config.to_dict().items() if name != "steps"},  # which may grow
         }
 
     def state_dict(self) -> dict[str, object]:

@@ -57,7 +57,7 @@ def stylize_video(
         source: anything PyAV reads (the extra `video`), or .gif, .webp, .png.
         target: .mp4, .m4v, .mov, .mkv (H.264), or .gif, .webp, .png.
         config: temporal smoothing and compression.
-        size: pixels of the short side; None for that of the source. A video loses the last row or column of an odd side.
+        size: pixels of the short side; None for that of the source. A video loses the last line of an odd side.
         max_frames: stop after so many frames.
 
     Raises:

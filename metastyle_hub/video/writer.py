@@ -1,4 +1,4 @@
-"""Frames into a file: films as H.264 with the sound of the original, animations as GIF, WebP or PNG."""
+"""Write frames: videos as H.264 with the audio of the source, animations as GIF, WebP or PNG."""
 
 from __future__ import annotations
 
@@ -17,150 +17,162 @@ from torch import Tensor
 
 from metastyle_hub.errors import VideoError, first_line
 from metastyle_hub.images.io import to_pil
-from metastyle_hub.video.reader import ANIMATIONS, VideoSource, Frame, AudioPacket, pyav
+from metastyle_hub.video.reader import ANIMATIONS, AudioPacket, Frame, VideoSource, pyav
 
 __all__ = ["VideoWriter", "check_target"]
 
 log = logging.getLogger(__name__)
 
-_FILMS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
-_TICKS = 90_000  # a second: fine enough for every rate in use
-_SOUNDS = ("aac", "mp3", "ac3", "eac3", "opus", "flac", "alac")  # that these containers take as they are
-_BT709 = 1  # the number of that matrix in H.264; without it players guess, and colours shift
+_CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
+_TIME_BASE = Fraction(1, 90_000)  # seconds a tick: exact for every common frame rate
+_AUDIO_CODECS = ("aac", "mp3", "ac3", "eac3", "opus", "flac", "alac")  # which these containers hold unchanged
+_BT709 = 1  # the number of this color matrix in H.264; without it players differ, and colors shift
 
 
 def check_target(target: str | os.PathLike[str]) -> Path:
-    """Refuse a file that could not be written, before the work. Touches nothing.
+    """Refuse a file that could not be written, before any frame is computed. Nothing is created.
 
     Raises:
-        VideoError: a suffix that names no kind of film, or a place that is no file's or not yours.
+        VideoError: for a suffix of no writable format, a place where no file can be created, or without PyAV.
     """
     path = Path(target)
-    if path.suffix.lower() not in (*_FILMS, *ANIMATIONS):
-        kinds = ", ".join((*_FILMS, *ANIMATIONS))
-        raise VideoError(f"{path} names no kind of film to write; end it in one of {kinds}.")
+    if path.suffix.lower() not in (*_CONTAINERS, *ANIMATIONS):
+        suffixes = ", ".join((*_CONTAINERS, *ANIMATIONS))
+        raise VideoError(f"{path} names no video format to write; end it in one of {suffixes}.")
     folder = next((parent for parent in path.absolute().parents if parent.exists()), Path())
     if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
         raise VideoError(f"{path} cannot be written there; try another place.")
-    if path.suffix.lower() in _FILMS:
+    if path.suffix.lower() in _CONTAINERS:
         pyav()
     return path
 
 
 class VideoWriter:
-    """Takes frames in order; the file is there after `finish`, and not at all after `discard`.
+    """Writes frames in order. The file exists after `finish`, and not at all after `discard`.
 
     Args:
-        like: the film whose rate and sound it gets.
-        crf: constant rate factor of H.264: 0 loses nothing, 18 nothing that is seen, 28 is small.
+        target: the file.
+        source: the video whose frame rate and audio stream are used.
+        crf: constant rate factor of H.264: 0 is lossless, 18 visually lossless, 28 small.
+
+    >>> writer = VideoWriter("stylized.mp4", open_video("walk.mp4"), crf=18)
+    >>> writer.add(Frame(image, start=Fraction(0)))
+    >>> writer.finish()
+    True
     """
 
     def __init__(self, target: str | os.PathLike[str], source: VideoSource, crf: int) -> None:
         self.target, self._source, self._crf = check_target(target), source, crf
-        self._aside = self.target.with_name(f".{secrets.token_hex(8)}.tmp")
-        self._film: Any = None
+        self._partial = self.target.with_name(f".{secrets.token_hex(8)}.tmp")
+        self._container: Any = None
         self._video: Any = None
-        self._sound: Any = None
-        self._early: list[AudioPacket] = []  # sound that comes before the first picture, and so before the file is open
-        self._pictures: list[Image.Image] = []
+        self._audio: Any = None
+        self._early: list[AudioPacket] = []  # audio before the first frame, which opens the file
+        self._images: list[Image.Image] = []
         self._starts: list[Fraction] = []
-        self._lasts: Fraction | None = None
+        self._duration: Fraction | None = None  # of the last frame
 
     def add(self, frame: Frame) -> None:
-        """The next frame; all have the size of the first.
+        """Write the next frame; all have the size of the first.
 
         Raises:
-            VideoError: it cannot be written.
+            VideoError: if it cannot be written.
         """
         self._starts.append(frame.start)
-        self._lasts = frame.duration
+        self._duration = frame.duration
         if self.target.suffix.lower() in ANIMATIONS:
-            self._pictures.append(to_pil(frame.image))
+            self._images.append(to_pil(frame.image))
             return
-        with self._told():
-            if self._film is None:
+        with self._errors():
+            if self._container is None:
                 self._open(frame.image)
-            array = (frame.image[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
-            height, width = self._video.height, self._video.width  # even, as H.264 stores colour at half the size
-            made = pyav().VideoFrame.from_ndarray(array[:height, :width].copy(), format="rgb24")
-            made = made.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
-            made.pts, made.time_base = round(frame.start * _TICKS), Fraction(1, _TICKS)
-            self._film.mux(self._video.encode(made))
+            array = (frame.image[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().numpy()  # (H, W, 3)
+            height, width = self._video.height, self._video.width
+            encoded = pyav().VideoFrame.from_ndarray(array[:height, :width].copy(), format="rgb24")
+            encoded = encoded.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
+            encoded.pts, encoded.time_base = round(frame.start / _TIME_BASE), _TIME_BASE
+            self._container.mux(self._video.encode(encoded))
 
-    def mux_audio(self, sound: AudioPacket) -> None:
-        """A piece of the original's sound, written as it is."""
-        if self._film is None:
-            self._early.append(sound)
-        elif self._sound is not None:
-            with self._told():
-                sound.packet.stream = self._sound
-                self._film.mux(sound.packet)
-
-    def finish(self) -> bool:
-        """Complete the file and put it in its place. Whether there is one: without a frame there is none.
+    def mux_audio(self, audio: AudioPacket) -> None:
+        """Copy an audio packet of the source.
 
         Raises:
-            VideoError: it cannot be written.
+            VideoError: if it cannot be written.
+        """
+        if self._container is None:
+            self._early.append(audio)
+        elif self._audio is not None:
+            with self._errors():
+                audio.packet.stream = self._audio
+                self._container.mux(audio.packet)
+
+    def finish(self) -> bool:
+        """Complete the file and move it to its place; return False if there is none because there was no frame.
+
+        Raises:
+            VideoError: if it cannot be written.
         """
         if not self._starts:
             self.discard()
             return False
-        with self._told():
-            if self._film is None:
+        with self._errors():
+            if self._container is None:
                 self._save_animation()
             else:
-                self._film.mux(self._video.encode(None))
-                self._film.close()
-            self._aside.replace(self.target)
+                self._container.mux(self._video.encode(None))
+                self._container.close()
+            self._partial.replace(self.target)
         return True
 
     def discard(self) -> None:
-        """Leave nothing behind."""
-        if self._film is not None:
+        """Remove the unfinished file."""
+        if self._container is not None:
             with contextlib.suppress(Exception):
-                self._film.close()
+                self._container.close()
         with contextlib.suppress(OSError):
-            self._aside.unlink(missing_ok=True)
+            self._partial.unlink(missing_ok=True)
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
+    def _errors(self) -> Iterator[None]:
         try:
             yield
         except Exception as error:  # encoders raise as many kinds as decoders do
             self.discard()
-            why = first_line(error)
-            raise VideoError(f"{self.target} cannot be written ({why}); try another place or format.") from error
+            cause = first_line(error)
+            raise VideoError(f"{self.target} cannot be written ({cause}); try another place or format.") from error
 
-    def _open(self, picture: Tensor) -> None:
-        height, width = (side // 2 * 2 for side in picture.shape[-2:])
+    def _open(self, image: Tensor) -> None:
+        height, width = (side // 2 * 2 for side in image.shape[-2:])  # even: H.264 stores color at half the size
         if not height or not width:
-            raise VideoError("a film is at least 2 pixels high and wide")
-        kind = _FILMS[self.target.suffix.lower()]
+            raise VideoError("a video is at least 2 pixels high and wide")
+        format = _CONTAINERS[self.target.suffix.lower()]
         self.target.parent.mkdir(parents=True, exist_ok=True)
-        options = {"movflags": "+faststart"} if kind in ("mp4", "mov") else {}
-        self._film = pyav().open(str(self._aside), "w", format=kind, container_options=options)
-        rate = self._source.rate.limit_denominator(1001)
-        self._video = self._film.add_stream("libx264", rate=rate, options={"crf": str(self._crf), "preset": "medium"})
+        options = {"movflags": "+faststart"} if format in ("mp4", "mov") else {}
+        self._container = pyav().open(str(self._partial), "w", format=format, container_options=options)
+        rate, encoder = self._source.rate.limit_denominator(1001), {"crf": str(self._crf), "preset": "medium"}
+        self._video = self._container.add_stream("libx264", rate=rate, options=encoder)
         self._video.width, self._video.height, self._video.pix_fmt = width, height, "yuv420p"
         context = self._video.codec_context
-        context.time_base = Fraction(1, _TICKS)
+        context.time_base = _TIME_BASE
         context.colorspace = context.color_primaries = context.color_trc = _BT709
-        heard = self._source.sound
-        if heard is not None and heard.codec_context.name in _SOUNDS:
-            self._sound = self._film.add_stream_from_template(heard)
-        elif heard is not None:
-            log.warning("The sound (%s) is left out: %s cannot hold it.", heard.codec_context.name, self.target.name)
-        for sound in self._early:
-            self.mux_audio(sound)
+        audio = self._source.audio
+        if audio is not None and audio.codec_context.name in _AUDIO_CODECS:
+            self._audio = self._container.add_stream_from_template(audio)
+        elif audio is not None:
+            log.warning("%s is written without audio: it cannot hold %s.", self.target.name, audio.codec_context.name)
+        for packet in self._early:
+            self.mux_audio(packet)
         self._early.clear()
 
     def _save_animation(self) -> None:
-        # in hundredths of a second, which is all that a GIF has; rounded from the beginning, so that nothing adds up
-        ends = [round(100 * end) for end in (*self._starts, self._starts[-1] + (self._lasts or 1 / self._source.rate))]
-        times = [10 * max(1, end - start) for start, end in pairwise(ends)]
+        # in 1/100 s, the precision of GIF; times since the beginning are rounded, so that errors do not add up
+        ends = [
+            round(100 * time) for time in (*self._starts, self._starts[-1] + (self._duration or 1 / self._source.rate))
+        ]
+        durations = [10 * max(1, end - start) for start, end in pairwise(ends)]  # milliseconds
         self.target.parent.mkdir(parents=True, exist_ok=True)
-        first, *rest = self._pictures
-        kind = ANIMATIONS[self.target.suffix.lower()]
-        options: dict[str, Any] = {"quality": 90} if kind == "WEBP" else {}
-        with self._aside.open("xb") as file:
-            first.save(file, kind, save_all=True, append_images=rest, duration=times, loop=0, **options)
+        first, *rest = self._images
+        format = ANIMATIONS[self.target.suffix.lower()]
+        options: dict[str, Any] = {"quality": 90} if format == "WEBP" else {}
+        with self._partial.open("xb") as file:
+            first.save(file, format, save_all=True, append_images=rest, duration=durations, loop=0, **options)

@@ -1,9 +1,9 @@
-"""Many visitors of the Space at once: all served or told that it is full, styles kept apart, memory freed?
+"""Load test of the Gradio app: many visitors at once. Are all served or refused, styles kept apart, memory freed?
 
-    python scripts/space_load.py --visitors 20 --steps 5
+    python scripts/evaluation/app_load.py --visitors 20 --steps 5
 
-The page runs in a process of its own, with the base of the package and small pictures. Every visitor learns a style,
-downloads it, mixes and leaves; three rounds of them, of which the first warms up. Exit status 1 if a bar is missed.
+The app runs in its own process, with the base of the package and small images. Every visitor adapts a style, downloads
+it, interpolates and leaves; the first of three rounds is a warm-up. The exit status is 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -24,81 +24,81 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "space"))
-GROWTH = 0.10  # of the resident memory: what may stay after all have left
+_MAX_GROWTH = 0.10  # of the resident memory, from the first round to the last
+_SERVED, _REFUSED = "served", "refused, the queue is full"
 
 
 def serve(pipe: Connection, size: int) -> None:
-    """The page in this process; answers "memory" with resident bytes and sessions held, after a collection."""
-    import app
+    """Serve the app in this process; answer "memory" with the resident bytes and the number of sessions."""
     import torch
-    from actions import Studio
 
-    from metastyle_hub import AdaptationConfig
+    from metastyle_hub.adaptation import AdaptationConfig
+    from metastyle_hub.app.app import build, end_process, launch_options
+    from metastyle_hub.app.studio import Studio
+    from metastyle_hub.model import MetaStyle
 
     logging.basicConfig(level=logging.ERROR)
     torch.set_num_threads(1)
-    studio = Studio(config=AdaptationConfig(size=size, style_size=size, batch=1), device="cpu")
-    page = app.build(studio, forget_after=0)
-    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **app.launch_options())
+    config = AdaptationConfig(crop_size=size, style_size=size, batch_size=1)
+    page = build(Studio(MetaStyle.from_pretrained(), config, device="cpu"), forget_after=0)
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **launch_options())
     pipe.send(url)
     while pipe.recv() == "memory":
         gc.collect()
         trim()
-        pipe.send((resident(), len(page.state_holder.session_data)))
+        pipe.send((resident_bytes(), len(page.state_holder.session_data)))
     page.close()
-    app.leave()
+    end_process()
 
 
 def trim() -> None:
-    """Give back what the allocator keeps for later, where it is glibc's: only what is in use shall be counted."""
+    """Make glibc return freed memory to the system, so that only memory in use is measured."""
     try:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
     except (OSError, AttributeError):
         return
 
 
-def resident() -> int:
-    """Bytes of this process that are in memory."""
+def resident_bytes() -> int:
+    """Return the resident memory of this process."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * 4096
 
 
-def visit(url: str, number: int, steps: int, folder: Path) -> str:
-    """One visitor from the first picture to the last; returns how it went."""
+def visitor(url: str, number: int, steps: int, folder: Path) -> str:
+    """Do what one visitor does; return the outcome."""
     from gradio_client import Client, handle_file
-    from photos import Photo
 
+    from metastyle_hub.app.files import ImageUpload
     from metastyle_hub.data.examples import example, example_styles
     from metastyle_hub.images.io import image_sha256
     from metastyle_hub.networks.param_groups import TRAINABLE
 
     names = sorted(example_styles())
-    mine = example(names[number % len(names)])
+    own = example(names[number % len(names)])
     client = Client(url, verbose=False, download_files=str(folder))
     try:
-        photo, style = handle_file(example("cat")), handle_file(mine)
-        parameters = TRAINABLE[number % len(TRAINABLE)]
-        client.predict(photo=photo, style=style, steps=steps, parameters=parameters, api_name="/adapt")
-        name = mine.stem.replace("_", " ")
-        if sha_of_style(client.predict(name=name, api_name="/download")) != image_sha256(Photo(mine, mine.stem).full()):
-            return "MIXED UP: another visitor's style"
-        client.predict(photo=photo, first=name, second=name, share=0.5, api_name="/mix")
+        content, style = handle_file(example("cat")), handle_file(own)
+        trainable = TRAINABLE[number % len(TRAINABLE)]
+        client.predict(content_image=content, style_image=style, steps=steps, trainable=trainable, api_name="/adapt")
+        name = own.stem.replace("_", " ")
+        if style_sha256(client.predict(name=name, api_name="/download")) != image_sha256(ImageUpload(own, name).load()):
+            return "MIXED UP: the style of another visitor"
+        client.predict(content_image=content, first=name, second=name, weight=0.5, api_name="/interpolate")
         other = names[(number + 1) % len(names)].replace("_", " ")
         try:
             client.predict(name=other, api_name="/download")
-            return "MIXED UP: a style of somebody else is there"
+            return "MIXED UP: a style of another visitor is there"
         except Exception as error:
-            return "served" if "no style" in str(error) else f"failed: {error}"
+            return _SERVED if other in str(error) else f"failed: {error}"
     except Exception as error:
-        return "told that the queue is full" if "full" in str(error).lower() else f"failed: {error}"
+        return _REFUSED if "full" in str(error).lower() else f"failed: {error}"
     finally:
         client.close()
 
 
-def sha_of_style(output: Any) -> str:
-    """The SHA-256 of the style picture that a downloaded style names."""
+def style_sha256(output: Any) -> str:
+    """Return the SHA-256 of the style image that a downloaded style names."""
     path = output["value"] if isinstance(output, dict) else output
     with zipfile.ZipFile(path) as file:
         config = next(name for name in file.namelist() if name.endswith("config.json"))
@@ -106,23 +106,24 @@ def sha_of_style(output: Any) -> str:
 
 
 def main() -> int:
+    """Run the load test; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--visitors", type=int, default=20)
     parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--size", type=int, default=96, help="pixels of the pictures that are learned on")
-    parser.add_argument("--rounds", type=int, default=3, help="the first of them warms up")
-    options = parser.parse_args()
+    parser.add_argument("--size", type=int, default=96, help="pixels of the style image and the crops")
+    parser.add_argument("--rounds", type=int, default=3, help="the first is a warm-up")
+    args = parser.parse_args()
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
-    server = context.Process(target=serve, args=(there, options.size), daemon=True)
+    server = context.Process(target=serve, args=(there, args.size), daemon=True)
     server.start()
     url, outcomes, memory = here.recv(), Counter[str](), []
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(options.visitors) as pool:
-        for number in range(options.rounds):
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(args.visitors) as pool:
+        for number in range(args.rounds):
             started = time.monotonic()
-            went = Counter(pool.map(lambda n: visit(url, n, options.steps, Path(folder)), range(options.visitors)))
-            outcomes += went
-            for _ in range(30):  # the server notices within seconds that they have gone
+            found = Counter(pool.map(lambda n: visitor(url, n, args.steps, Path(folder)), range(args.visitors)))
+            outcomes += found
+            for _ in range(30):  # the server notices within seconds that the visitors have left
                 here.send("memory")
                 size, sessions = here.recv()
                 if not sessions:
@@ -130,7 +131,7 @@ def main() -> int:
                 time.sleep(1)
             memory.append(size)
             print(
-                f"round {number}: {dict(went)}, {time.monotonic() - started:.0f} s, "
+                f"round {number}: {dict(found)}, {time.monotonic() - started:.0f} s, "
                 f"{size / 1e6:.0f} MB, {sessions} sessions held",
                 flush=True,
             )
@@ -138,8 +139,8 @@ def main() -> int:
     server.join(30)
     growth = memory[-1] / memory[0] - 1
     print(f"memory after the warm-up {memory[0] / 1e6:.0f} MB, at the end {memory[-1] / 1e6:.0f} MB ({growth:+.1%})")
-    bad = [text for text in outcomes if text not in ("served", "told that the queue is full")]
-    return int(bool(bad) or growth > GROWTH)
+    bad = [outcome for outcome in outcomes if outcome not in (_SERVED, _REFUSED)]
+    return int(bool(bad) or growth > _MAX_GROWTH)
 
 
 if __name__ == "__main__":

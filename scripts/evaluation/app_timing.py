@@ -1,9 +1,9 @@
-"""One visitor of the Space in a real browser: how long until the page, the first step, the end, and after Stop?
+"""Timing of the Gradio app for one visitor in a real browser: until the page, the first step, the end, and after Stop.
 
-    python scripts/space_page.py --out runs/page          # needs chromium and playwright; some minutes; page.json
+    python scripts/evaluation/app_timing.py --out runs/page     # needs chromium and playwright; some minutes; page.json
 
-The page is served by this process, which shares the machine with the browser. A worker is free when the generator
-that learns has come to its end. Job it on a machine that does nothing else.
+The app is served by this process, which shares the machine with the browser. The worker is free when the generator of
+the adaptation has ended. Run it on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -20,54 +20,63 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "space"))
+from metastyle_hub.adaptation import AdaptationConfig
+from metastyle_hub.app import texts
+from metastyle_hub.app.app import build, launch_options
+from metastyle_hub.app.files import ImageUpload
+from metastyle_hub.app.session import Job, Session, StepEvent
+from metastyle_hub.app.studio import Studio
+from metastyle_hub.data.examples import example
+from metastyle_hub.model import MetaStyle
 
-import app  # noqa: E402
-import texts  # noqa: E402
-from actions import Studio  # noqa: E402
-from visits import StepEvent  # noqa: E402
-
-from metastyle_hub import AdaptationConfig, MetaStyle  # noqa: E402
-from metastyle_hub.data.examples import example  # noqa: E402
-
-STEPS = AdaptationConfig().steps  # the page's own default
-STYLE = "stained_glass"  # stands there when the page opens
+_STEPS = AdaptationConfig().steps  # the default of the page
+_STYLE = "stained_glass"  # the style image of the page when it opens
 
 
-class Watched(Studio):
-    """A studio that notes when the worker came to the end of a run."""
+class WatchedStudio(Studio):
+    """A studio that notes when its worker is free."""
 
     ended = threading.Event()
     ended_at = 0.0
 
-    def adapt(self, *args: Any) -> Iterator[StepEvent]:
+    def adapt(self, job: Job, style_image: ImageUpload, session: Session) -> Iterator[StepEvent]:
+        """Note the end of the job."""
         self.ended.clear()
         try:
-            yield from super().adapt(*args)
+            yield from super().adapt(job, style_image, session)
         finally:
             self.ended_at = time.monotonic()
             self.ended.set()
 
-    def freed_after(self, moment: float) -> float:
-        """Seconds from a moment until the worker was free."""
+    def seconds_until_free(self, since: float) -> float:
+        """Return the seconds from a time until the worker was free.
+
+        Raises:
+            TimeoutError: if that takes more than half a minute.
+        """
         if not self.ended.wait(30):
             raise TimeoutError("The worker was not freed within 30 s.")
-        return self.ended_at - moment
+        return self.ended_at - since
 
 
-def measure(chromium: str, rounds: int, steps: int = STEPS) -> dict[str, float]:
-    """All figures in seconds, and the page's time over the library's."""
+def measure(chromium: str, rounds: int, steps: int = _STEPS) -> dict[str, float]:
+    """Return all figures in seconds, and the time of the page over that of the library.
+
+    Args:
+        chromium: the program of the browser.
+        rounds: of page and library, in turn.
+        steps: of an adaptation.
+    """
     from playwright.sync_api import expect, sync_playwright
 
     found: dict[str, float] = {}
     started = time.monotonic()
     base = MetaStyle.from_pretrained()
-    studio = Watched(base)
-    page_of_all = app.build(studio)
-    _, url, _ = page_of_all.launch(prevent_thread_lock=True, quiet=True, **app.launch_options())
+    studio = WatchedStudio(base)
+    app = build(studio)
+    _, url, _ = app.launch(prevent_thread_lock=True, quiet=True, **launch_options())
     found["launch"] = time.monotonic() - started
-    threading.Thread(target=studio.warm_up, daemon=True).start()  # as app.main does
+    threading.Thread(target=studio.warm_up, daemon=True).start()  # as in metastyle_hub.app.main
 
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=["--headless", "--no-sandbox", "--disable-gpu"])
@@ -83,7 +92,7 @@ def measure(chromium: str, rounds: int, steps: int = STEPS) -> dict[str, float]:
             expect(page.locator("#status")).to_contain_text(text, timeout=600_000)
             return time.monotonic() - begun
 
-        def under_way(page: Any) -> None:
+        def start(page: Any) -> None:
             page.locator("#go").click()
             until(page, f" of {steps}")
             page.wait_for_timeout(4000)
@@ -94,46 +103,48 @@ def measure(chromium: str, rounds: int, steps: int = STEPS) -> dict[str, float]:
         page.wait_for_timeout(4000)
         page.locator("#go").click()
         found["first step shown"] = until(page, f" of {steps}")
-        until(page, "Learned")
+        until(page, "Adapted")
 
-        learned: dict[str, list[float]] = {"on the page": [], "by the library": []}
-        for _ in range(rounds):  # by turns, as machines have moods
+        durations: dict[str, list[float]] = {"on the page": [], "by the library": []}
+        for _ in range(rounds):  # in turn, as the speed of a machine drifts
             page.locator("#go").click()
-            learned["on the page"].append(until(page, f" of {steps}") + until(page, "Learned"))
+            durations["on the page"].append(until(page, f" of {steps}") + until(page, "Adapted"))
             begun = time.monotonic()
-            for _step in base.adapt_iter(example(STYLE), steps=steps):
+            for _step in base.adapt_iter(example(_STYLE), steps=steps):
                 pass
-            learned["by the library"].append(time.monotonic() - begun)
-        for where, seconds in learned.items():
+            durations["by the library"].append(time.monotonic() - begun)
+        for where, seconds in durations.items():
             found[f"{steps} steps {where}"] = statistics.median(seconds)
         found["page over library"] = found[f"{steps} steps on the page"] / found[f"{steps} steps by the library"]
 
-        under_way(page)
+        start(page)
         pressed = time.monotonic()
         page.get_by_role("button", name=texts.STOP, exact=True).first.click()
-        found["Stop until the worker is free"] = studio.freed_after(pressed)
+        found["Stop until the worker is free"] = studio.seconds_until_free(pressed)
         until(page, "Stopped")
         found["Stop until the page says so"] = time.monotonic() - pressed
-        under_way(page)
+        start(page)
         closed = time.monotonic()
         page.close()
-        found["tab closed until the worker is free"] = studio.freed_after(closed)
+        found["tab closed until the worker is free"] = studio.seconds_until_free(closed)
         browser.close()
-    page_of_all.close()
+    app.close()
     return found
 
 
 def main() -> int:
+    """Measure, and write page.json; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--rounds", type=int, default=2, help="of page and library, by turns (default 2)")
-    parser.add_argument("--chromium", default=shutil.which("chromium"), help="the browser's program")
+    parser.add_argument("--rounds", type=int, default=2, help="of page and library, in turn (default 2)")
+    parser.add_argument("--steps", type=int, default=_STEPS, help=f"of an adaptation (default {_STEPS})")
+    parser.add_argument("--chromium", default=shutil.which("chromium"), help="the program of the browser")
     args = parser.parse_args()
     logging.basicConfig(level=logging.ERROR)
     if not args.chromium:
-        print("space_page: there is no chromium here; name the browser's program with --chromium.", file=sys.stderr)
+        print("app_timing: chromium is not installed; name the program of a browser with --chromium.", file=sys.stderr)
         return 2
-    found = measure(args.chromium, args.rounds)
+    found = measure(args.chromium, args.rounds, args.steps)
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "page.json").write_text(json.dumps(found, indent=2) + "\n")
     for what, figure in found.items():

@@ -1,4 +1,4 @@
-"""Pictures made of glass, stone and cloth: stained glass, mosaic, batik."""
+"""Drawings of glass, stone and cloth: stained glass, mosaic, batik."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .toolkit import Array, blur, coordinates, finish, gradient, mix, noise, rel
 
 
 def stained_glass(rng: Generator, size: int) -> Array:
-    """A rose window: petals of hand-made glass in rings, held in lead, with daylight behind them."""
+    """Draw a rose window: petals of hand-made glass in rings, held in lead: (size, size, 3)."""
     x, y = coordinates(size)
     wx, wy = x + 0.006 * noise(rng, size, 5, 2), y + 0.006 * noise(rng, size, 5, 2)
     radius, turn = np.hypot(wx - 0.47, wy - 0.53), np.arctan2(wy - 0.53, wx - 0.47)
@@ -68,19 +68,19 @@ def stained_glass(rng: Generator, size: int) -> Array:
     streak = [noise(rng, size, 26, 3, stretch=s) for s in (6, 0.16, 1.5)]
     pattern = np.choose(piece % 3, streak)
     bright = 0.85 + 0.16 * pattern + 0.3 * smoothstep(0, 0.025, gap) * (0.8 + 0.25 * noise(rng, size, 4, 2))
-    picture = np.clip(tint, 0.015, 1) * bright[..., None]
+    image = np.clip(tint, 0.015, 1) * bright[..., None]
     seeds = smoothstep(2.2, 2.9, noise(rng, size, 90, 1))
-    picture = picture + 0.3 * seeds[..., None]
+    image = image + 0.3 * seeds[..., None]
     lead = smoothstep(0.0052, 0.0036, gap)
-    bar = np.sqrt(np.clip(1 - (gap / 0.0052) ** 2, 0, 1)) * 5
-    lead_colour = relief(np.zeros_like(picture) + rgb("#24221f")[0], bar + 0.2 * noise(rng, size, 120, 2), 1.3, 0.3)
-    picture = mix(picture, lead_colour, lead)
-    halo = blur(np.clip(picture - 0.35, 0, 1), 0.012)
-    return finish(picture + 0.38 * halo, 1.12)
+    rod = np.sqrt(np.clip(1 - (gap / 0.0052) ** 2, 0, 1)) * 5
+    lead_color = relief(np.zeros_like(image) + rgb("#24221f")[0], rod + 0.2 * noise(rng, size, 120, 2), 1.3, 0.3)
+    image = mix(image, lead_color, lead)
+    halo = blur(np.clip(image - 0.35, 0, 1), 0.012)
+    return finish(image + 0.38 * halo, 1.12)
 
 
 def mosaic_sun(rng: Generator, size: int) -> Array:
-    """Byzantine mosaic: a gold sun over a lapis sea, in cubes of glass and stone set row by row in mortar."""
+    """Draw a Byzantine mosaic: a gold sun over a lapis sea, in cubes set row by row in mortar: (size, size, 3)."""
     x, y = coordinates(size)
     tile = 0.0185
     wx, wy = x + 0.004 * noise(rng, size, 6, 2), y + 0.004 * noise(rng, size, 6, 2)
@@ -105,10 +105,10 @@ def mosaic_sun(rng: Generator, size: int) -> Array:
     chance, tilt = rng.random((65536, 4)).astype(np.float32), rng.normal(0, 1, (65536, 2)).astype(np.float32)
     pickup = chance[key]
 
-    # Where a cube lies decides its colour, never where in the cube a pixel is, so tones are taken per row.
-    def band(colours: Array, place: Array) -> Array:
-        which = np.clip(place * (len(colours) - 1) + (pickup[..., 0] - 0.5) * 1.6, 0, len(colours) - 1)
-        return colours[np.round(which).astype(int)]
+    # The position of the cube decides its color, not the position within the cube, so tones are taken per row.
+    def band(colors: Array, place: Array) -> Array:
+        which = np.clip(place * (len(colors) - 1) + (pickup[..., 0] - 0.5) * 1.6, 0, len(colors) - 1)
+        return colors[np.round(which).astype(int)]
 
     ring = row * tile
     sky = band(rgb("#f0dfb8", "#8fd0c0", "#3fa8a8", "#1f6f98", "#1b3f86", "#22205e", "#5a1f52"), (ring - 0.2) / 0.6)
@@ -132,12 +132,12 @@ def mosaic_sun(rng: Generator, size: int) -> Array:
     glint = np.clip(tilt[key, 0] * u + tilt[key, 1] * v + 0.12 * tilt[key, 0], -0.6, 1)
     face = face * (1 + 0.28 * glint)[..., None] + 0.1 * np.clip(glint, 0, 1)[..., None]
     mortar = rgb("#8f8270")[0] * (0.8 + 0.12 * noise(rng, size, 60, 3))[..., None]
-    picture = mix(mortar, face, stone)
-    return finish(relief(picture, stone * 2.2, 0.45, 0.1), 1.15)
+    image = mix(mortar, face, stone)
+    return finish(relief(image, stone * 2.2, 0.45, 0.1), 1.15)
 
 
 def batik_kawung(rng: Generator, size: int) -> Array:
-    """Javanese batik: kawung fruit drawn in wax, dyed brown and indigo, with veins where the wax cracked."""
+    """Draw a Javanese batik: kawung fruit in brown and indigo, with veins where the wax cracked: (size, size, 3)."""
     x, y = coordinates(size)
     wobble = 0.0022 * noise(rng, size, 14, 3)
     px, py = x + wobble, y + 0.0022 * noise(rng, size, 14, 3)
@@ -152,18 +152,18 @@ def batik_kawung(rng: Generator, size: int) -> Array:
     along = np.abs(along) - 0.355
     fruit = 0.185 - np.hypot(along * 0.62, across) - 0.03 * np.abs(along)
     ground = 0.5 + 0.5 * np.sin(2 * np.pi * (u + v) / 4) * np.sin(2 * np.pi * (u - v) / 4)
-    picture = mix(dark, indigo, smoothstep(0.42, 0.58, ground.astype(np.float32)))
+    image = mix(dark, indigo, smoothstep(0.42, 0.58, ground.astype(np.float32)))
     # Isen: the ground is filled with rows of dots, and with small stars between the fruits.
     dots = np.hypot((u * 9) % 1 - 0.5, (v * 9) % 1 - 0.5)
-    picture = mix(picture, gold, 0.85 * smoothstep(0.24, 0.16, dots))
+    image = mix(image, gold, 0.85 * smoothstep(0.24, 0.16, dots))
     for shift, arms, reach in ((0.0, 8, 0.15), (0.5, 4, 0.075)):
         sa, sb = (u + shift + 0.5) % 1 - 0.5, (v + shift + 0.5) % 1 - 0.5
         turn, radius = np.arctan2(sb, sa), np.hypot(sa, sb)
         star = radius / (reach * (0.72 + 0.28 * np.cos(arms * turn)))
-        picture = mix(picture, dark, smoothstep(1.3, 1.2, star))
-        picture = mix(picture, cream, smoothstep(1.05, 0.95, star))
-        picture = mix(picture, brown, smoothstep(0.62, 0.52, star))
-        picture = mix(picture, gold, smoothstep(0.22, 0.14, star))
+        image = mix(image, dark, smoothstep(1.3, 1.2, star))
+        image = mix(image, cream, smoothstep(1.05, 0.95, star))
+        image = mix(image, brown, smoothstep(0.62, 0.52, star))
+        image = mix(image, gold, smoothstep(0.22, 0.14, star))
     layers = (
         (-0.016, dark),
         (0.0, cream),
@@ -171,18 +171,18 @@ def batik_kawung(rng: Generator, size: int) -> Array:
         (0.036, gradient(np.stack([gold, cream]), across * 3 + 0.5)),
     )
     for level, dye in layers:
-        picture = mix(picture, dye, smoothstep(level - 0.004, level + 0.004, fruit))
+        image = mix(image, dye, smoothstep(level - 0.004, level + 0.004, fruit))
     seam = np.abs(across) - 0.012 * (1 + np.cos(along * 9))
     inner = smoothstep(0.04, 0.045, fruit)
-    picture = mix(picture, dark, inner * smoothstep(0.006, 0.0, seam))
+    image = mix(image, dark, inner * smoothstep(0.006, 0.0, seam))
     ribs = smoothstep(0.34, 0.42, np.abs((along * 13 + 4 * np.abs(across)) % 1 - 0.5))
     rib_dye = np.where((cell % 3 == 0)[..., None], indigo, brown)
-    picture = mix(picture, rib_dye, 0.85 * ribs * inner * smoothstep(0.02, 0.03, seam))
+    image = mix(image, rib_dye, 0.85 * ribs * inner * smoothstep(0.02, 0.03, seam))
     # Where the wax broke, dye crept in: thin dark veins on the light parts.
-    light = picture.mean(-1)
+    light = image.mean(-1)
     for cells, width in ((5, 0.05), (9, 0.06), (14, 0.05)):
         vein = np.abs(noise(rng, size, cells, 4))
-        picture = mix(picture, indigo * 0.7, 0.85 * smoothstep(width, width * 0.3, vein) * smoothstep(0.25, 0.5, light))
+        image = mix(image, indigo * 0.7, 0.85 * smoothstep(width, width * 0.3, vein) * smoothstep(0.25, 0.5, light))
     uneven = 1 + 0.09 * noise(rng, size, 6, 4)
     thread = np.sin(x * np.pi * 2 * 230) * np.sin(y * np.pi * 2 * 230) + 0.5 * noise(rng, size, 120, 1, stretch=8)
-    return finish(picture * (uneven + 0.02 * thread)[..., None] + 0.008 * thread[..., None], 1.05)
+    return finish(image * (uneven + 0.02 * thread)[..., None] + 0.008 * thread[..., None], 1.05)

@@ -1,4 +1,4 @@
-"""Pictures made with blocks, scissors and combs: woodblock, linocut, cut paper, marbled paper."""
+"""Drawings of prints and paper: woodblock, linocut, cut paper, marbled paper."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from .toolkit import (
     Canvas,
     blur,
     coordinates,
+    draw_strokes,
     finish,
     gradient,
-    look_up,
     mix,
     noise,
-    paint,
     paper,
     rgb,
+    sample,
     scatter,
     smoothstep,
 )
 
 
 def woodblock_waves(rng: Generator, size: int) -> Array:
-    """A colour woodcut of the sea: flat Prussian blues, scallops of foam, a graded sky, the grain of wood."""
+    """Draw a color woodcut of the sea: flat blues, scallops of foam, the grain of wood: (size, size, 3)."""
     x, y = coordinates(size)
-    sheet, tooth = paper(rng, size, rgb("#f1e4c6")[0], 0.02)
+    background, tooth = paper(rng, size, rgb("#f1e4c6")[0], 0.02)
     grain = noise(rng, size, 110, 2, stretch=40) + 0.5 * noise(rng, size, 30, 2, stretch=25)
     sky = gradient(rgb("#e7a77c", "#f3d3a4", "#f4e6c6", "#cfdccb", "#9fc3c4"), np.clip(y / 0.55, 0, 1))
     sun = smoothstep(0.132, 0.129, np.hypot(x - 0.68, y - 0.24))
-    picture = mix(sky, mix(rgb("#c8321f")[0], rgb("#e4683a")[0], np.clip((y - 0.1) / 0.28, 0, 1)), sun)
-    # Bars of cloud cross the sky and the sun.
+    image = mix(sky, mix(rgb("#c8321f")[0], rgb("#e4683a")[0], np.clip((y - 0.1) / 0.28, 0, 1)), sun)
+    # Bands of cloud cross the sky and the sun.
     for cx, cy, half in (
         (0.2, 0.1, 0.19),
         (0.37, 0.15, 0.2),
@@ -43,20 +43,16 @@ def woodblock_waves(rng: Generator, size: int) -> Array:
         (0.62, 0.29, 0.2),
         (0.16, 0.25, 0.17),
     ):
-        bar = np.hypot(np.maximum(np.abs(x - cx) - half, 0), y - cy) / 0.021
-        picture = mix(picture, rgb("#2a4f7a")[0], smoothstep(1.12, 1.0, bar))
-        picture = mix(picture, gradient(rgb("#fbf1d8", "#a9cbcb"), (y - cy) / 0.04 + 0.5), smoothstep(0.9, 0.8, bar))
+        cloud = np.hypot(np.maximum(np.abs(x - cx) - half, 0), y - cy) / 0.021
+        image = mix(image, rgb("#2a4f7a")[0], smoothstep(1.12, 1.0, cloud))
+        image = mix(image, gradient(rgb("#fbf1d8", "#a9cbcb"), (y - cy) / 0.04 + 0.5), smoothstep(0.9, 0.8, cloud))
 
     blues = rgb("#0f2a52", "#1d4a7e", "#3f7fa8", "#8fbcc4", "#efe8d0")
-    for base, rise, length, phase in (
-        (0.43, 0.06, 2.6, 0.6),
-        (0.53, 0.11, 1.55, 0.25),
-        (0.68, 0.09, 1.9, 0.62),
-    ):
+    for base, height, length, phase in ((0.43, 0.06, 2.6, 0.6), (0.53, 0.11, 1.55, 0.25), (0.68, 0.09, 1.9, 0.62)):
         # A trochoid: flat troughs and peaked crests, which lean to the right.
         turn = 2 * np.pi * (length * x + phase)
         turn = turn + 0.55 * np.sin(turn)
-        crest = base - rise * (1.4 * np.exp(-1.6 * (1 - np.cos(turn - 0.4))) - 0.3)
+        crest = base - height * (1.4 * np.exp(-1.6 * (1 - np.cos(turn - 0.4))) - 0.3)
         depth = y - crest
         inside = smoothstep(-0.001, 0.001, depth)
         # Stripes follow the crest, and narrow towards it.
@@ -65,20 +61,20 @@ def woodblock_waves(rng: Generator, size: int) -> Array:
         flat = blues[np.array([1, 2, 0, 3, 1, 0, 2, 1, 4])[which % 9]]
         between = stripe % 1
         flat = mix(flat, blues[0], smoothstep(0.86, 0.9, between))
-        picture = mix(picture, flat, inside)
+        image = mix(image, flat, inside)
         # Foam: scallops ride on the crest, each with its dark outline, thick where the wave stands high.
         along = np.linspace(-0.02, 1.02, 300)
         bead = np.interp(along, x[0], crest[0])
-        high = np.clip((base - bead) / rise, 0, 1.2)
+        high = np.clip((base - bead) / height, 0, 1.2)
         for at in rng.permutation(len(along)):
             radius = 0.007 + 0.016 * high[at] * rng.random()
             cx = along[at] + rng.normal(0, 0.004)
             cy = bead[at] + rng.uniform(-0.012, 0.03) * high[at] + 0.004
-            stamp(picture, cx, cy, radius, blues[0], blues[4])
+            stamp(image, cx, cy, radius, blues[0], blues[4])
         for _ in range(130):
             at = rng.choice(len(along), p=high**2 / np.sum(high**2))
             cx, cy = along[at] + rng.normal(0, 0.03), bead[at] - abs(rng.normal(0, 0.035)) - 0.012
-            stamp(picture, cx, cy, rng.uniform(0.002, 0.006), blues[1], blues[4])
+            stamp(image, cx, cy, rng.uniform(0.002, 0.006), blues[1], blues[4])
     # In front the sea becomes seigaiha, the pattern of overlapping fans, larger in every row.
     top, row, radius = 0.765, 0, 0.045
     while top < 1.12:
@@ -87,19 +83,19 @@ def woodblock_waves(rng: Generator, size: int) -> Array:
         fan = np.hypot(shifted * 2 * radius, y - swell) / radius
         rings = np.array([4, 1, 4, 0, 3, 0, 2, 4, 0])[np.clip((fan * 8).astype(int), 0, 8)]
         flat = mix(blues[rings], blues[0], smoothstep(0.38, 0.46, np.abs((fan * 8) % 1 - 0.5)))
-        picture = mix(picture, flat, smoothstep(1.0, 0.985, fan))
+        image = mix(image, flat, smoothstep(1.0, 0.985, fan))
         top, row, radius = top + radius * 0.5, row + 1, radius * 1.07
     ink = np.clip(0.93 + 0.035 * grain + 0.02 * tooth, 0.5, 1)
-    return finish(mix(sheet, picture, ink) * (1 - 0.025 * np.clip(grain, -1, 2))[..., None], 1.05)
+    return finish(mix(background, image, ink) * (1 - 0.025 * np.clip(grain, -1, 2))[..., None], 1.05)
 
 
-def stamp(picture: Array, cx: float, cy: float, radius: float, line: Array, fill: Array) -> None:
-    """A filled circle with an outline, drawn into the picture in place."""
-    size = len(picture)
+def stamp(image: Array, cx: float, cy: float, radius: float, line: Array, fill: Array) -> None:
+    """Draw a filled circle with an outline into the image, in place."""
+    size = len(image)
     reach = radius + 2 / size + 0.003
     rows = slice(max(0, int((cy - reach) * size)), max(0, int((cy + reach) * size) + 1))
     columns = slice(max(0, int((cx - reach) * size)), max(0, int((cx + reach) * size) + 1))
-    part = picture[rows, columns]
+    part = image[rows, columns]
     if not part.size:
         return
     v = (np.arange(part.shape[0]) + rows.start + 0.5) / size - cy
@@ -111,7 +107,7 @@ def stamp(picture: Array, cx: float, cy: float, radius: float, line: Array, fill
 
 
 def linocut_valley(rng: Generator, size: int) -> Array:
-    """A black and white linocut: the gouge cuts light out of the black block, along the lie of the land."""
+    """Draw a black and white linocut: light cuts in the black block, along the slopes: (size, size, 3)."""
     x, y = coordinates(size)
     sx, sy = 0.63, 0.27
     around = np.arctan2(y - sy, x - sx)
@@ -126,9 +122,9 @@ def linocut_valley(rng: Generator, size: int) -> Array:
         inside = lump < 1
         light = np.where(inside, 0.35 + 0.9 * (cy + 0.4 * ry - y) / ry, light)
         angles = np.where(inside, 0.5 * np.sin(40 * (x - cx)), angles)
-    for number, (base, rise) in enumerate(((0.47, 0.055), (0.55, 0.05), (0.63, 0.055), (0.76, 0.06))):
+    for number, (base, height) in enumerate(((0.47, 0.055), (0.55, 0.05), (0.63, 0.055), (0.76, 0.06))):
         wave = np.sin((4.5 + number) * x + 2.1 * number) + 0.45 * np.sin((11 - number) * x + number * 5)
-        ridge = base - rise * wave
+        ridge = base - height * wave
         depth = y - ridge
         inside = depth > 0
         slope = np.gradient(ridge, axis=1) * size
@@ -149,60 +145,54 @@ def linocut_valley(rng: Generator, size: int) -> Array:
         (Brush(0.036, 0.008, 0.0, ragged=0.0, pointed=0.9, wander=0.1), 2400),
     ):
         points = scatter(rng, count)
-        tone = look_up(light, points)
+        tone = sample(light, points)
         points, tone = points[tone > 0.08], tone[tone > 0.08]
         widths = np.clip(0.12 + 0.85 * tone, 0.25, 1.0).astype(np.float32)
-        paint(
-            canvas,
-            rng,
-            gouge,
-            points,
-            angles.astype(np.float32),
-            np.ones((len(points), 3), np.float32),
-            widths,
+        draw_strokes(
+            canvas, rng, gouge, points, angles.astype(np.float32), np.ones((len(points), 3), np.float32), widths
         )
-    white = np.where(light < -0.5, 0, canvas.colour[..., 0])
+    white = np.where(light < -0.5, 0, canvas.color[..., 0])
     white = np.clip(white * (1 - outline) * (1 - disc) + disc, 0, 1)
-    sheet, tooth = paper(rng, size, rgb("#f3ead8")[0], 0.016)
+    background, tooth = paper(rng, size, rgb("#f3ead8")[0], 0.016)
     # Oily ink misses the deepest pits of the paper.
     ink = 0.97 - 0.22 * smoothstep(1.2, 2.4, tooth + 0.5 * noise(rng, size, 5, 2))
-    return finish(mix(sheet, rgb("#171512")[0] + np.zeros_like(sheet), ink * (1 - white)))
+    return finish(mix(background, rgb("#171512")[0] + np.zeros_like(background), ink * (1 - white)))
 
 
 def cut_paper(rng: Generator, size: int) -> Array:
-    """Painted paper cut with scissors: seaweed, leaves and stars on blocks of gouache colour."""
+    """Draw cut paper: seaweed, leaves and stars on blocks of gouache color: (size, size, 3)."""
     ground = rgb("#1f4fb0", "#f2b01e", "#e8452c", "#f6ead2", "#16806a", "#f08fa8", "#20242f", "#7a3f9a", "#86c5da")
     shapes = rgb("#fbf3e2", "#e23a2a", "#17459e", "#f7c22c", "#0f6e55", "#ef86a4", "#1c1c24", "#f47a28", "#62b36a")
-    picture = np.zeros((size, size, 3), np.float32)
+    image = np.zeros((size, size, 3), np.float32)
     rows = np.array([-0.02, 0.19, 0.42, 0.6, 0.81, 1.02])
     blocks = []
     for number, (top, bottom) in enumerate(itertools.pairwise(rows)):
         cuts = np.sort(np.array([-0.02, 1.02, *((np.arange(1, 4) + 0.3 * np.sin(5 * number + np.arange(3))) / 4)]))
         blocks += [(left, top, right, bottom) for left, right in itertools.pairwise(cuts)]
     order = [(3 * i + 2 * (i // 4)) % len(ground) for i in range(len(blocks))]
-    for (left, top, right, bottom), colour in zip(blocks, order, strict=True):
+    for (left, top, right, bottom), color in zip(blocks, order, strict=True):
         lean = rng.normal(0, 0.007, 8)
         corners = np.array([left, top, right, top, right, bottom, left, bottom]) + lean
         corners += 0.009 * np.array([-1, -1, 1, -1, 1, 1, -1, 1])
         patch = cut_out(size, corners.reshape(4, 2))
-        lay(picture, rng, patch, ground[colour], shadow=0.2)
-    for number, ((left, top, right, bottom), colour) in enumerate(zip(blocks, order, strict=True)):
-        centre = np.array([(left + right) / 2, (top + bottom) / 2])
+        lay(image, rng, patch, ground[color], shadow=0.2)
+    for number, ((left, top, right, bottom), color) in enumerate(zip(blocks, order, strict=True)):
+        center = np.array([(left + right) / 2, (top + bottom) / 2])
         reach = np.array([right - left, bottom - top]) * 0.5
-        inks = [c for c in range(len(shapes)) if np.abs(shapes[c] - ground[colour]).sum() > 0.75]
+        inks = [c for c in range(len(shapes)) if np.abs(shapes[c] - ground[color]).sum() > 0.75]
         first, second = rng.choice(inks, 2, replace=False)
-        leaf = frond(centre, reach * 0.94, fingers=(5, 9, 4, 7)[number % 4], kind=number % 3, rng=rng)
-        lay(picture, rng, cut_out(size, leaf), shapes[first])
+        leaf = frond(center, reach * 0.94, fingers=(5, 9, 4, 7)[number % 4], kind=number % 3, rng=rng)
+        lay(image, rng, cut_out(size, leaf), shapes[first])
         for _ in range(5):
-            corner = centre + reach * rng.choice([-1, 1], 2) * rng.uniform(0.6, 0.95, 2)
+            corner = center + reach * rng.choice([-1, 1], 2) * rng.uniform(0.6, 0.95, 2)
             dot = frond(corner, np.full(2, rng.uniform(0.014, 0.03)), fingers=int(rng.integers(3, 7)), kind=2, rng=rng)
-            lay(picture, rng, cut_out(size, dot), shapes[second])
+            lay(image, rng, cut_out(size, dot), shapes[second])
     tooth = paper(rng, size, rgb("#ffffff")[0])[1]
-    return finish(picture * (1 + 0.02 * tooth)[..., None], 1.05)
+    return finish(image * (1 + 0.02 * tooth)[..., None], 1.05)
 
 
-def frond(centre: Array, reach: Array, fingers: int, kind: int, rng: Generator) -> Array:
-    """The outline of a seaweed (kind 0), a leaf with lobes on both sides (1), or a star (2)."""
+def frond(center: Array, reach: Array, fingers: int, kind: int, rng: Generator) -> Array:
+    """Return the outline of a seaweed (kind 0), a leaf with lobes on both sides (1), or a star (2): (500, 2)."""
     turn = np.linspace(0, 2 * np.pi, 500)
     if kind == 0:
         wave = np.abs(np.cos(turn * fingers)) ** 0.7
@@ -221,25 +211,25 @@ def frond(centre: Array, reach: Array, fingers: int, kind: int, rng: Generator) 
     lean = rng.normal(0, 0.18)
     rotation = np.array([[np.cos(lean), -np.sin(lean)], [np.sin(lean), np.cos(lean)]])
     wobble = 1 + 0.03 * np.sin(turn * 3 + rng.uniform(0, 6))[:, None]
-    return centre + outline @ rotation * reach * wobble
+    return center + outline @ rotation * reach * wobble
 
 
 def cut_out(size: int, outline: Array) -> Array:
-    """The mask of a closed outline of points in 0..1."""
+    """Return the mask of a closed outline of points in [0, 1]: (size, size)."""
     image = Image.new("L", (size, size))
     ImageDraw.Draw(image).polygon([tuple(p) for p in (outline * size).tolist()], fill=255)
     return np.asarray(image, np.float32) / 255
 
 
-def lay(picture: Array, rng: Generator, mask: Array, colour: Array, shadow: float = 0.35) -> None:
-    """Lay a piece of painted paper on the picture in place, with the shadow that its edge throws."""
+def lay(image: Array, rng: Generator, mask: Array, color: Array, shadow: float = 0.35) -> None:
+    """Draw a piece of colored paper and the shadow of its edge into the image, in place."""
     size = len(mask)
     rows, columns = np.where(mask.any(1))[0], np.where(mask.any(0))[0]
     if not len(rows):
         return
     pad = int(0.02 * size)
     box = (slice(max(0, rows[0] - pad), rows[-1] + pad), slice(max(0, columns[0] - pad), columns[-1] + pad))
-    inside, part = mask[box], picture[box]
+    inside, part = mask[box], image[box]
     move = max(1, int(0.004 * size))
     cast = blur(np.roll(inside, (move, move), (0, 1)), 0.003 * size / max(1, len(inside)))
     # Gouache dries in streaks along the brush.
@@ -247,14 +237,14 @@ def lay(picture: Array, rng: Generator, mask: Array, colour: Array, shadow: floa
     streaks = noise(rng, side, 34, 2, stretch=9) + 0.5 * noise(rng, side, 8, 2)
     streaks = streaks.T if rng.random() < 0.5 else streaks
     streaks = streaks[: inside.shape[0], : inside.shape[1]]
-    gouache = np.clip(colour * (1 + 0.07 * streaks[..., None]) + 0.012 * streaks[..., None], 0, 1)
+    gouache = np.clip(color * (1 + 0.07 * streaks[..., None]) + 0.012 * streaks[..., None], 0, 1)
     part[:] = mix(part * (1 - shadow * cast)[..., None], gouache.astype(np.float32), inside)
 
 
 def marbled_paper(rng: Generator, size: int) -> Array:
-    """Ebru: drops of ink float on water, are drawn out with comb and stylus, and lifted off with paper."""
+    """Draw marbled paper (ebru): drops of ink on water, combed: (size, size, 3)."""
     x, y = coordinates(size)
-    # Each pixel is traced back through every comb, last stroke first, to the drops that lay there.
+    # Map each pixel back through every comb, last stroke first, to the drops before it.
     px, py = x + 0.008 * noise(rng, size, 4, 2), y + 0.008 * noise(rng, size, 4, 2)
     for cx, cy, radius, spin in (
         (0.27, 0.3, 0.13, 2.6),
@@ -272,22 +262,22 @@ def marbled_paper(rng: Generator, size: int) -> Array:
         px, py = (px, py + drag) if across else (px + drag, py)
     px, py = px.ravel().astype(np.float32), py.ravel().astype(np.float32)
     inks = rgb("#142a4f", "#b3202c", "#f3e6c8", "#1f7a7a", "#e0a52e", "#f7f1e0", "#0f1420", "#d9673f", "#6fa8a0")
-    colour = np.tile(inks[0], (len(px), 1))
+    color = np.tile(inks[0], (len(px), 1))
     open_water = np.arange(len(px))
     for drop in range(120):
-        # Every drop pushes what lay there outwards and keeps its area: the map below undoes that.
+        # A drop pushes the ink under it outwards and keeps its area: the map below inverts that.
         cx, cy = rng.uniform(-0.1, 1.1, 2).astype(np.float32)
         radius = rng.uniform(0.025, 0.085) * (1 if drop < 85 else 1.5)
         dx, dy = px - cx, py - cy
         squared = dx * dx + dy * dy
         hit = squared < radius**2
-        colour[open_water[hit]] = inks[rng.integers(len(inks))]
+        color[open_water[hit]] = inks[rng.integers(len(inks))]
         if hit.any():
             miss = ~hit
             open_water, dx, dy, squared = open_water[miss], dx[miss], dy[miss], squared[miss]
         push = np.sqrt(1 - np.float32(radius**2) / squared)
         px, py = cx + dx * push, cy + dy * push
-    picture = colour.reshape(size, size, 3)
-    sheet, tooth = paper(rng, size, rgb("#ffffff")[0], 0.02)
+    image = color.reshape(size, size, 3)
+    background, tooth = paper(rng, size, rgb("#ffffff")[0], 0.02)
     thin = 0.05 * noise(rng, size, 40, 2) + 0.02 * tooth
-    return finish(picture * sheet + thin[..., None] * 0.6, 1.05)
+    return finish(image * background + thin[..., None] * 0.6, 1.05)

@@ -1,4 +1,4 @@
-"""The first tab: learn a style, watch it, scrub back through it."""
+"""The first tab: adapt to a style, watch it, and go back through its steps."""
 
 from __future__ import annotations
 
@@ -6,41 +6,61 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from metastyle_hub.app import html
 import gradio as gr
-from metastyle_hub.app import texts
+
+from metastyle_hub.adaptation import AdaptationConfig, AdaptationStep
+from metastyle_hub.app import html, texts
+from metastyle_hub.app.components import (
+    LIVE,
+    PRIVATE,
+    WORK,
+    ImageInput,
+    Parts,
+    check_given,
+    friendly,
+    go_or_stop,
+    image_output,
+    pair_output,
+)
+from metastyle_hub.app.session import MAX_STEPS, Job, Session, strip_steps
 from metastyle_hub.app.studio import Studio
-from metastyle_hub.app.components import LIVE, PRIVATE, WORK, Parts, friendly, go_or_stop, needed, pair_shown, picture_shown
-from metastyle_hub.app.uploads import SafeImage
-from metastyle_hub.app.session import MAX_STEPS, Job, Session, film_marks
+from metastyle_hub.data.examples import example, example_contents, example_styles
 
-from metastyle_hub import AdaptationConfig
-from metastyle_hub.data.examples import example, example_photos, example_styles
+__all__ = ["adapt_tab"]
+
+_STATUS_SECONDS = 0.4  # between updates of the status, which cost time
 
 
-def adapt_tab(studio: Studio, visit: gr.State) -> Parts:
-    default = AdaptationConfig()
+def adapt_tab(studio: Studio, session: gr.State) -> Parts:
+    """Lay out the tab and connect its events."""
+    parts = _layout(studio)
+    _connect(studio, session, parts)
+    return parts
+
+
+def _layout(studio: Studio) -> Parts:
+    default, parts = AdaptationConfig(), Parts()
     with gr.Row(elem_classes="columns"):
         with gr.Column(scale=5, min_width=320):
             with gr.Row(elem_classes="pair"):
-                photo = _picture_wanted("temple", texts.PHOTO, texts.PHOTO_ALT, "photo")
-                style = _picture_wanted("stained_glass", texts.STYLE, texts.STYLE_ALT, "style")
-            for target, pictures, label in (
-                (photo, example_photos(), texts.PHOTO_EXAMPLES),
-                (style, example_styles(), texts.STYLE_EXAMPLES),
+                parts.content = _image_input("temple", texts.CONTENT, texts.CONTENT_ALT, "content")
+                parts.style = _image_input("stained_glass", texts.STYLE, texts.STYLE_ALT, "style")
+            for target, examples, label in (
+                (parts.content, example_contents(), texts.CONTENT_EXAMPLES),
+                (parts.style, example_styles(), texts.STYLE_EXAMPLES),
             ):
                 gr.Examples(
-                    [[str(path)] for path in pictures.values()],
+                    [[str(path)] for path in examples.values()],
                     target,
                     label=label,
                     examples_per_page=20,
                     elem_id=f"{target.elem_id}-examples",
                     api_visibility="private",
                 )
-                target.check_at_once()
-            go = gr.Button(texts.GO, variant="primary", size="lg", elem_id="go")
-            stop = gr.Button(texts.STOP, variant="stop", size="lg", visible=False, elem_id="stop")
-            steps = gr.Slider(
+                target.check_on_upload()
+            parts.go = gr.Button(texts.GO, variant="primary", size="lg", elem_id="go")
+            parts.stop = gr.Button(texts.STOP, variant="stop", size="lg", visible=False, elem_id="stop")
+            parts.steps = gr.Slider(
                 0,
                 MAX_STEPS,
                 default.steps,
@@ -51,171 +71,181 @@ def adapt_tab(studio: Studio, visit: gr.State) -> Parts:
                 buttons=[],
             )
             with gr.Accordion(texts.MORE, open=False, elem_id="more"):
-                moves = gr.Radio(
-                    texts.MOVES_CHOICES,
-                    value=default.parameters,
+                parts.trainable = gr.Radio(
+                    texts.TRAINABLE_CHOICES,
+                    value=default.trainable,
                     label=texts.TRAINABLE,
-                    info=texts.MOVES_INFO,
-                    elem_id="moves",
+                    info=texts.TRAINABLE_INFO,
+                    elem_id="trainable",
                 )
         with gr.Column(scale=6, min_width=320):
-            status = gr.Markdown(_ready(studio, default.steps, default.parameters), elem_id="status")
-            preview = picture_shown(texts.PREVIEW, texts.PREVIEW_ALT, "preview", str(example("temple")), height=400)
-            # takes the place of the live picture when the style is learned
-            with gr.Column(visible=False, elem_id="result-group") as result_group:
-                result = pair_shown(texts.RESULT, "result", "divider", type="pil", max_height=520)
-            film = gr.HTML(
-                html.strip([], texts.FILM_TITLE, texts.FILM_EMPTY), js_on_load=html.PRESS, elem_id="film"
+            parts.status = gr.Markdown(_ready(studio, default.steps, default.trainable), elem_id="status")
+            parts.preview = image_output(
+                texts.PREVIEW, texts.PREVIEW_ALT, "preview", str(example("temple")), height=400
             )
-            with gr.Column(visible=False, elem_id="look-group") as look_group:
-                caption = gr.Markdown(elem_id="caption")
-                with gr.Row():
-                    scrub = gr.Slider(
-                        0,
-                        MAX_STEPS,
-                        0,
-                        step=1,
-                        label=texts.SCRUB,
-                        info=texts.SCRUB_INFO,
-                        buttons=[],
-                        min_width=200,
-                        elem_id="scrub",
-                    )
-                    strength = gr.Slider(
-                        0,
-                        1,
-                        1,
-                        step=0.05,
-                        label=texts.STRENGTH,
-                        info=texts.STRENGTH_INFO,
-                        buttons=[],
-                        min_width=200,
-                        elem_id="strength",
-                    )
-                keep = gr.Checkbox(label=texts.KEEP_COLORS, info=texts.KEEP_COLORS_INFO, elem_id="keep")
-                with gr.Row():
-                    save_picture = gr.Button(texts.SAVE_PICTURE, size="md", min_width=130, elem_id="save-picture")
-                    save_style = gr.Button(texts.SAVE_STYLE, size="md", min_width=130, elem_id="save-style")
-                saved = gr.File(label=texts.FILE, visible=False, interactive=False, elem_id="saved")
-            curve = gr.HTML(html.curve([], 0), elem_id="curve")
+            # replaces the preview at the end of the adaptation
+            with gr.Column(visible=False, elem_id="result-group") as parts.result_group:
+                parts.result = pair_output(texts.RESULT, "result", "divider", type="pil", max_height=520)
+            empty = html.strip([], texts.STEP_STRIP_TITLE, texts.STEP_STRIP_EMPTY)
+            parts.strip = gr.HTML(empty, js_on_load=html.MOVE_SLIDER_ON_CLICK, elem_id="step-strip")
+            _layout_step(parts)
+            parts.curve = gr.HTML(html.curve([], 0), elem_id="curve")
+    return parts
 
+
+def _layout_step(parts: Parts) -> None:
+    """Lay out the controls of the result."""
+    narrow: dict[str, Any] = {"buttons": [], "min_width": 200}
+    with gr.Column(visible=False, elem_id="step-group") as parts.step_group:
+        parts.caption = gr.Markdown(elem_id="caption")
+        with gr.Row():
+            parts.step = gr.Slider(
+                0, MAX_STEPS, 0, step=1, label=texts.STEP, info=texts.STEP_INFO, elem_id="step", **narrow
+            )
+            parts.strength = gr.Slider(
+                0, 1, 1, step=0.05, label=texts.STRENGTH, info=texts.STRENGTH_INFO, elem_id="strength", **narrow
+            )
+        parts.preserve_color = gr.Checkbox(
+            label=texts.PRESERVE_COLOR, info=texts.PRESERVE_COLOR_INFO, elem_id="preserve-color"
+        )
+        with gr.Row():
+            parts.save_image = gr.Button(texts.SAVE_IMAGE, size="md", min_width=130, elem_id="save-image")
+            parts.save_style = gr.Button(texts.SAVE_STYLE, size="md", min_width=130, elem_id="save-style")
+        parts.saved = gr.File(label=texts.FILE, visible=False, interactive=False, elem_id="saved")
+
+
+def _connect(studio: Studio, state: gr.State, parts: Parts) -> None:
     @friendly
-    def adapt(photo: Any, style: Any, steps: float, parameters: str, visit: Any) -> Iterator[Any]:
-        """Learn the style of a picture and watch a photo change. Streams the photo at the current step, the status,
-        the loss curve (SVG) and the film strip (HTML); the style then belongs to the session."""
-        needed(photo, style, both=True)
-        visit = visit or Session()
-        run = studio.start(photo, style, steps, visit)
-        yield run.view, texts.STARTING, html.curve([], run.steps), studio.film(run), visit
-        told = 0.0
-        for moment in studio.adapt(run, style, parameters, visit):
-            # telling takes time from learning; nobody reads faster
-            if moment.picture is None and time.monotonic() - told < 0.4:
+    def adapt(content_image: Any, style_image: Any, steps: float, trainable: str, session: Any) -> Iterator[Any]:
+        """Adapt to the style of an image. Streams the stylized image, status, loss curve (SVG) and steps (HTML).
+
+        The style is then one of the session.
+        """
+        check_given(content_image, style_image, both=True)
+        session = session or Session()
+        job = studio.start(content_image, style_image, steps, trainable, session)
+        yield job.content, texts.STARTING, html.curve([], job.steps), studio.strip(job), session
+        updated = 0.0
+        for event in studio.adapt(job, style_image, session):
+            if event.preview is None and time.monotonic() - updated < _STATUS_SECONDS:
                 continue
-            told = time.monotonic()
-            line = texts.RUNNING.format(steps=run.steps, left=texts.duration(studio.left(run)), **_figures(moment))
-            film = studio.film(run) if moment.index in film_marks(run.steps) else gr.skip()
-            shown = moment.picture if moment.picture is not None else gr.skip()
-            yield shown, line, html.curve(run.curve, run.steps), film, gr.skip()
+            updated = time.monotonic()
+            left = texts.duration(studio.seconds_left(job))
+            status = texts.RUNNING.format(steps=job.steps, left=left, **_losses(event.step))
+            strip = studio.strip(job) if event.index in strip_steps(job.steps) else gr.skip()
+            preview = event.preview if event.preview is not None else gr.skip()
+            yield preview, status, html.curve(job.curve, job.steps), strip, gr.skip()
 
     @friendly
-    def look(step: float, strength: float, preserve_color: bool, visit: Any) -> tuple[Any, str]:
-        """The photo before and after at a step of the session's adaptation, at some strength."""
-        run, index, picture = studio.at_step(step, strength, preserve_color, visit or Session())
-        return (run.view, picture), _caption(run, index, step, strength)
+    def show_step(step: float, strength: float, preserve_color: bool, session: Any) -> tuple[Any, str]:
+        """Show the content image before and after, at a step of the session's adaptation and at some strength."""
+        job, index, image = studio.at_step(step, strength, preserve_color, session or Session())
+        return (job.content, image), _caption(job, index, step, strength)
 
-    def settle(visit: Any, strength: float, preserve_color: bool) -> Any:
-        buttons = go_or_stop(running=False)
-        run = visit.run if visit is not None else None
-        if run is None or run.last is None:
-            line = texts.STOPPED_EARLY if run is not None else gr.skip()
-            return line, *(gr.skip(),) * 7, *buttons
-        studio.finish(run, visit)
-        index = run.last.index
-        pair, caption = look(index, strength, preserve_color, visit)
-        slider = gr.Slider(maximum=max(1, index), value=index)
-        groups = gr.Image(visible=False), gr.Column(visible=True), gr.Column(visible=True)
-        return _ended(run), *groups, pair, slider, caption, gr.File(visible=False), *buttons
+    @friendly
+    def image_file(content_image: Any, step: float, strength: float, preserve_color: bool, session: Any) -> Any:
+        """Stylize an image at its full size with a step of the session's adaptation, as a file."""
+        check_given(content_image)
+        job = studio.job(session or Session())
+        file = studio.stylize_file(content_image, job.style_at(step), job.name, strength, preserve_color)
+        return gr.File(str(file), visible=True)
+
+    @friendly
+    def style_file(step: float, session: Any) -> Any:
+        """Download the style at a step of the session's adaptation: a .zip with config.json and model.safetensors."""
+        return gr.File(str(studio.pack_step(step, session or Session())), visible=True)
 
     def begin() -> Any:
-        live = gr.Image(visible=True), gr.Column(visible=False), gr.Column(visible=False)
-        return *go_or_stop(running=True), *live
+        return *go_or_stop(running=True), gr.Image(visible=True), gr.Column(visible=False), gr.Column(visible=False)
 
-    def halt(visit: Any) -> None:
-        # the cancelled generator closes at its next step; this makes sure that it does not take another
-        if visit is not None and visit.run is not None:
-            visit.run.stopped = True
+    def stop_job(session: Any) -> None:
+        # the cancelled generator closes at its next step; it must not take another
+        if session is not None and session.job is not None:
+            session.job.stopped = True
 
-    @friendly
-    def picture(photo: Any, step: float, strength: float, preserve_color: bool, visit: Any) -> Any:
-        """The photo in the session's style as a file, as large as it came."""
-        needed(photo)
-        return gr.File(str(studio.full_size(photo, step, strength, preserve_color, visit or Session())), visible=True)
+    def settle(session: Any, strength: float, preserve_color: bool) -> Any:
+        """Replace the preview by the result, however the adaptation ended."""
+        buttons = go_or_stop(running=False)
+        job = session.job if session is not None else None
+        if job is None or job.last is None:
+            status = texts.STOPPED_EARLY if job is not None else gr.skip()
+            return status, *(gr.skip(),) * 7, *buttons
+        studio.finish(job, session)
+        index = job.last.index
+        pair, caption = show_step(index, strength, preserve_color, session)
+        slider = gr.Slider(maximum=max(1, index), value=index)
+        groups = gr.Image(visible=False), gr.Column(visible=True), gr.Column(visible=True)
+        return _final_status(job), *groups, pair, slider, caption, gr.File(visible=False), *buttons
 
-    @friendly
-    def style_zip(step: float, visit: Any) -> Any:
-        """The style at a step of the session's adaptation as a .zip with config.json and model.safetensors."""
-        return gr.File(str(studio.pack_step(step, visit or Session())), visible=True)
-
-    groups = [preview, result_group, look_group]
-    go.click(begin, None, [go, stop, *groups], queue=False, js=html.show("status"), **PRIVATE)
-    running = go.click(
+    groups = [parts.preview, parts.result_group, parts.step_group]
+    controls = [parts.step, parts.strength, parts.preserve_color]
+    parts.go.click(
+        begin, None, [parts.go, parts.stop, *groups], queue=False, js=html.scroll_to("status"), **PRIVATE
+    )  # fmt: skip
+    running = parts.go.click(
         adapt,
-        [photo, style, steps, moves, visit],
-        [preview, status, curve, film, visit],
+        [parts.content, parts.style, parts.steps, parts.trainable, state],
+        [parts.preview, parts.status, parts.curve, parts.strip, state],
         api_name="adapt",
         show_progress="minimal",
-        show_progress_on=[status],
+        show_progress_on=[parts.status],
         **WORK,
     )
     settled = running.then(
         settle,
-        [visit, strength, keep],
-        [status, *groups, result, scrub, caption, saved, go, stop],
+        [state, parts.strength, parts.preserve_color],
+        [parts.status, *groups, parts.result, parts.step, parts.caption, parts.saved, parts.go, parts.stop],
         **PRIVATE,
     )
-    stop.click(halt, visit, None, cancels=[running], queue=False, **PRIVATE)
+    parts.stop.click(stop_job, state, None, cancels=[running], queue=False, **PRIVATE)
     gr.on(
-        [scrub.input, strength.input, keep.input],
-        look,
-        [scrub, strength, keep, visit],
-        [result, caption],
-        api_name="look",
+        [control.input for control in controls],
+        show_step,
+        [*controls, state],
+        [parts.result, parts.caption],
+        api_name="show_step",
         show_progress="hidden",
         **LIVE,
     )
     gr.on(
-        [steps.change, moves.change], lambda n, p: _ready(studio, n, p), [steps, moves], status, queue=False, **PRIVATE
+        [parts.steps.change, parts.trainable.change],
+        lambda steps, trainable: _ready(studio, steps, trainable),
+        [parts.steps, parts.trainable],
+        parts.status,
+        queue=False,
+        **PRIVATE,
     )
-    save_picture.click(picture, [photo, scrub, strength, keep, visit], saved, api_name="picture", concurrency_limit=1)
-    save_style.click(style_zip, [scrub, visit], saved, api_name="style_zip")
-    return Parts(photo=photo, style=style, moves=moves, steps=steps, strength=strength, keep=keep, changed=[settled])
+    parts.save_image.click(
+        image_file, [parts.content, *controls, state], parts.saved, api_name="image_file", concurrency_limit=1
+    )
+    parts.save_style.click(style_file, [parts.step, state], parts.saved, api_name="style_file")
+    parts.changed = [settled]
 
 
-def _picture_wanted(name: str, label: str, alt: str, elem_id: str) -> SafeImage:
-    """A place for a picture of the visitor's; an example stands there first, so that there is something to try."""
+def _image_input(name: str, label: str, alt: str, elem_id: str) -> ImageInput:
+    """Return an image input that holds an example at first, so that there is something to try."""
     with gr.Column(min_width=150):
-        return SafeImage(str(example(name)), label=label, alt_text=alt, height=210, buttons=[], elem_id=elem_id)
+        return ImageInput(str(example(name)), label=label, alt_text=alt, height=210, buttons=[], elem_id=elem_id)
 
 
-def _ready(studio: Studio, steps: float, parameters: str) -> str:
-    return texts.READY.format(estimate=studio.estimate(steps, parameters))
+def _ready(studio: Studio, steps: float, trainable: str) -> str:
+    return texts.READY.format(estimate=studio.estimate(steps, trainable))
 
 
-def _figures(moment: Any) -> dict[str, Any]:
-    return {"index": moment.index, "loss": moment.loss, "content": moment.content, "style": moment.style}
+def _losses(step: AdaptationStep) -> dict[str, Any]:
+    return {"index": step.index, "loss": step.loss, "content": step.content, "style": step.style}
 
 
-def _caption(run: Job, index: int, step: float, strength: float) -> str:
-    last = run.last.index if run.last is not None else index
-    line = texts.SHOWN.format(name=run.name, index=index, last=last, strength=strength)
-    return line + (texts.SHOWN_NEAREST if index != step else "")
+def _caption(job: Job, index: int, step: float, strength: float) -> str:
+    last = job.last.index if job.last is not None else index
+    caption = texts.SHOWN.format(name=job.name, index=index, last=last, strength=strength)
+    return caption + (texts.SHOWN_NEAREST if index != step else "")
 
 
-def _ended(run: Job) -> str:
-    assert run.last is not None
-    if run.last.index == 0 and run.steps:
+def _final_status(job: Job) -> str:
+    assert job.last is not None
+    if job.last.index == 0 and job.steps:
         return texts.STOPPED_EARLY
-    if run.last.index < run.steps:
-        return texts.STOPPED.format(index=run.last.index, name=run.name)
-    return texts.DONE.format(name=run.name, seconds=texts.duration(run.seconds), **_figures(run.last))
+    if job.last.index < job.steps:
+        return texts.STOPPED.format(index=job.last.index, name=job.name)
+    return texts.DONE.format(name=job.name, seconds=texts.duration(job.seconds), **_losses(job.last.step))

@@ -1,131 +1,205 @@
-"""The third tab: everything between two styles, or four."""
+"""The third tab: interpolation between two styles, or four."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from metastyle_hub.app import html
 import gradio as gr
-from metastyle_hub.app import mixing
-from metastyle_hub.app import texts
-from metastyle_hub.app.studio import QUICK_STEPS, Studio
-from metastyle_hub.app.components import LIVE, WORK, Parts, friendly, needed, picture_shown, style_list
-from metastyle_hub.app.session import Session
+from PIL import Image
+
+from metastyle_hub.app import html, texts
+from metastyle_hub.app.components import LIVE, WORK, Parts, check_given, friendly, image_output, style_list
+from metastyle_hub.app.files import ImageUpload, plain_name, shrink
+from metastyle_hub.app.session import THUMBNAIL_SIZE, Session
+from metastyle_hub.app.studio import EXAMPLE_STEPS, PREVIEW_SIZE, Studio
+from metastyle_hub.images.grid import image_grid
+from metastyle_hub.model import MetaStyle
+from metastyle_hub.model import interpolate as interpolate_styles
+
+__all__ = ["STRIP_LENGTH", "mix_tab"]
+
+STRIP_LENGTH = 7  # images
+_ANIMATION_FRAMES = 13  # from one style to the other
+_FRAME_MILLISECONDS = 110
+_GRID_SIZE = 4  # images a side
 
 
-def mix_tab(studio: Studio, visit: gr.State, adapt: Parts, tab: gr.Tab) -> Parts:
-    gr.Markdown(texts.MIX_INTRO)
-    names = list(studio.gallery)
-    with gr.Row(visible=not names, elem_id="mix-empty") as empty:
-        hint = gr.Markdown(texts.MIX_EMPTY, elem_id="mix-hint")
-        quick = gr.Button(texts.MIX_LEARN, variant="primary", elem_id="quick", min_width=200)
-    with gr.Row():
-        first = style_list(texts.FIRST, "first", names, names[0] if names else None)
-        second = style_list(texts.SECOND, "second", names, names[1] if names[1:] else None)
-    with gr.Row(elem_classes="columns"):
-        with gr.Column(scale=6, min_width=320):
-            mixed = picture_shown(texts.MIXED, texts.MIXED_ALT, "mixed", height=420)
-        with gr.Column(scale=4, min_width=300, elem_classes="controls"):
-            share = gr.Slider(
-                0, 1, 0.5, step=0.01, label=texts.SHARE, info=texts.SHARE_INFO, buttons=[], elem_id="share"
-            )
-            status = gr.Markdown(elem_id="mix-status")
-            with gr.Row():
-                make_strip = gr.Button(texts.STRIP_GO, size="md", min_width=150, elem_id="make-strip")
-                make_sweep = gr.Button(texts.SWEEP_GO, size="md", min_width=150, elem_id="make-sweep")
-                keep = gr.Button(texts.KEEP_MIX, size="md", min_width=150, elem_id="keep-mix")
-                save = gr.Button(texts.SAVE_PICTURE, size="md", min_width=150, elem_id="save-mix")
-            saved = gr.File(label=texts.FILE, visible=False, interactive=False, elem_id="mix-file")
-            sweep = picture_shown(
-                texts.SWEEP, texts.SWEEP_ALT, "sweep", format="webp", type="filepath", visible=False, height=220
-            )
-    strip = gr.HTML(
-        html.strip([], texts.STRIP_TITLE, texts.STRIP_EMPTY), js_on_load=html.PRESS, elem_id="blends"
-    )
-    with gr.Accordion(texts.GRID_TITLE, open=False, elem_id="grid-group"):
-        with gr.Row():
-            start = [*names[:4], *(None,) * 4][:4]
-            corners = [style_list(label, f"corner-{i}", names, start[i]) for i, label in enumerate(texts.CORNERS)]
-        make_grid = gr.Button(texts.GRID_GO, elem_id="make-grid")
-        grid = picture_shown(texts.GRID, texts.GRID_ALT, "grid")
+def _mix(studio: Studio, first: str | None, second: str | None, weight: float, session: Session) -> MetaStyle:
+    """Return the interpolation of two styles; `weight` is that of the second."""
+    return interpolate_styles([studio.style(first, session), studio.style(second, session)], [1 - weight, weight])
+
+
+def _strip(studio: Studio, first: str | None, second: str | None, content: ImageUpload, session: Session) -> str:
+    """Return images from one style to the other, as HTML."""
+    view, images = shrink(content.view(), THUMBNAIL_SIZE + 32), []
+    for i in range(STRIP_LENGTH):
+        weight = round(i / (STRIP_LENGTH - 1), 2)
+        alt = texts.MIX_STRIP_ALT.format(rest=1 - weight, first=first, share=weight, second=second)
+        image = _mix(studio, first, second, weight, session).stylize(view)
+        images.append(html.StripImage(image, f"{weight:.0%}", alt, weight))
+    return html.strip(images, texts.MIX_STRIP_TITLE, texts.MIX_STRIP_EMPTY, "weight")
+
+
+def _animation(studio: Studio, first: str | None, second: str | None, content: ImageUpload, session: Session) -> Path:
+    """Write an animated WebP from one style to the other and back, in a loop."""
+    view = shrink(content.view(), PREVIEW_SIZE)
+    weights = [i / (_ANIMATION_FRAMES - 1) for i in range(_ANIMATION_FRAMES)]
+    frames = [_mix(studio, first, second, weight, session).stylize(view) for weight in weights]
+    frames += frames[-2:0:-1]
+    path = studio.downloads.new_file(f"from {first} to {second}", ".webp")
+    frames[0].save(
+        path, save_all=True, append_images=frames[1:], duration=_FRAME_MILLISECONDS, loop=0, quality=80
+    )  # fmt: skip
+    return path
+
+
+def _grid(studio: Studio, corners: list[str | None], content: ImageUpload, session: Session) -> Image.Image:
+    """Return a square of bilinear interpolations with four styles in its corners."""
+    styles = [studio.style(name, session) for name in corners]
+    view, rows = shrink(content.view(), THUMBNAIL_SIZE), []
+    places = [i / (_GRID_SIZE - 1) for i in range(_GRID_SIZE)]
+    for v in places:
+        weights = [[(1 - u) * (1 - v), u * (1 - v), (1 - u) * v, u * v] for u in places]
+        rows.append([interpolate_styles(styles, w).stylize(view) for w in weights])
+    return image_grid(rows, tile=THUMBNAIL_SIZE)
+
+
+def mix_tab(studio: Studio, state: gr.State, adapt: Parts, tab: gr.Tab) -> Parts:
+    """Lay out the tab and connect its events."""
+    parts = _layout(list(studio.gallery))
 
     @friendly
-    def mix(photo: Any, first: str, second: str, share: float, visit: Any) -> tuple[Any, str, Session]:
-        """A photo in the mix of two styles: names of this session's styles, or user/repo on the Hub."""
-        needed(photo)
-        visit = visit or Session()
+    def interpolate(
+        content_image: Any, first: str, second: str, weight: float, session: Any
+    ) -> tuple[Any, str, Session]:
+        """Stylize an image with the interpolation of two styles: styles of the session, or user/repo on the Hub."""
+        check_given(content_image)
+        session = session or Session()
         if not first or not second:
-            return None, texts.CHOOSE_TWO, visit
-        picture = mixing.mixed(studio, first, second, share, photo, visit)
-        return picture, texts.MIX_READY.format(share=1 - share, first=first, rest=share, second=second), visit
+            return None, texts.CHOOSE_TWO, session
+        image = _mix(studio, first, second, weight, session).stylize(content_image.view())
+        return image, texts.MIX_READY.format(share=1 - weight, first=first, rest=weight, second=second), session
 
     @friendly
-    def mixed_file(photo: Any, first: str, second: str, share: float, visit: Any) -> Any:
-        """A photo in the mix of two styles as a file, as large as it came."""
-        needed(photo)
-        mixed = mixing.mix(studio, first, second, share, visit or Session())
-        return gr.File(str(studio.paint(photo, mixed, mixed.name)), visible=True)
+    def interpolate_file(content_image: Any, first: str, second: str, weight: float, session: Any) -> Any:
+        """Stylize an image at its full size with the interpolation of two styles, as a file."""
+        check_given(content_image)
+        style = _mix(studio, first, second, weight, session or Session())
+        return gr.File(str(studio.stylize_file(content_image, style, style.name)), visible=True)
 
     @friendly
-    def blends(photo: Any, first: str, second: str, visit: Any) -> tuple[str, Session]:
-        """Seven blends of two styles on a photo, as HTML with the pictures in it."""
-        needed(photo)
-        visit = visit or Session()
-        return mixing.blends(studio, first, second, photo, visit), visit
+    def interpolation_strip(content_image: Any, first: str, second: str, session: Any) -> tuple[str, Session]:
+        """Stylize an image with seven interpolations of two styles, as HTML with the images in it."""
+        check_given(content_image)
+        session = session or Session()
+        return _strip(studio, first, second, content_image, session), session
 
     @friendly
-    def animate(photo: Any, first: str, second: str, visit: Any) -> tuple[Any, Session]:
-        """An animated WebP of a photo going from one style to the other and back."""
-        needed(photo)
-        visit = visit or Session()
-        return gr.Image(str(mixing.sweep(studio, first, second, photo, visit)), visible=True), visit
+    def interpolation_animation(content_image: Any, first: str, second: str, session: Any) -> tuple[Any, Session]:
+        """Make an animated WebP of an image from one style to the other and back."""
+        check_given(content_image)
+        session = session or Session()
+        return gr.Image(str(_animation(studio, first, second, content_image, session)), visible=True), session
 
     @friendly
-    def paint_grid(photo: Any, a: str, b: str, c: str, d: str, visit: Any) -> tuple[Any, Session]:
-        """A grid of blends with four styles in its corners."""
-        needed(photo)
-        visit = visit or Session()
-        return mixing.grid(studio, [a, b, c, d], photo, visit), visit
+    def interpolation_grid(
+        content_image: Any, top_left: str, top_right: str, bottom_left: str, bottom_right: str, session: Any
+    ) -> tuple[Any, Session]:
+        """Make a grid of interpolations with four styles in its corners."""
+        check_given(content_image)
+        session = session or Session()
+        return _grid(studio, [top_left, top_right, bottom_left, bottom_right], content_image, session), session
 
     @friendly
-    def keep_mix(first: str, second: str, share: float, visit: Any) -> tuple[str, Session]:
-        """Keep the mix of two styles as a style of the session."""
-        visit = visit or Session()
-        return texts.KEPT_MIX.format(name=mixing.keep_mix(studio, first, second, share, visit)), visit
+    def keep_interpolation(first: str, second: str, weight: float, session: Any) -> tuple[str, Session]:
+        """Keep the interpolation of two styles as a style of the session."""
+        session = session or Session()
+        style = _mix(studio, first, second, weight, session)
+        return texts.KEPT_MIX.format(name=session.add(plain_name(style.name), style, studio.gallery)), session
 
     @friendly
-    def learn_two(visit: Any) -> Iterator[Any]:
-        """Learn two of the example styles quickly, for the session."""
-        visit = visit or Session()
-        for name, index, seconds in studio.learn_quickly(visit):
-            steps = {"index": index, "steps": QUICK_STEPS, "left": texts.duration(seconds)}
-            yield texts.MIX_LEARNING.format(name=name, **steps), visit
+    def adapt_examples(session: Any) -> Iterator[Any]:
+        """Adapt two of the example styles in few steps, for the session."""
+        session = session or Session()
+        for name, index, seconds in studio.adapt_examples(session):
+            left = texts.duration(seconds)
+            yield texts.MIX_ADAPTING.format(name=name, index=index, steps=EXAMPLE_STEPS, left=left), session
 
-    pair = [adapt.photo, first, second]
-    learned = quick.click(
-        learn_two, visit, [hint, visit], api_name="learn_two", show_progress="minimal", show_progress_on=[hint], **WORK
+    pair = [adapt.content, parts.first, parts.second]
+    inputs, outputs = [*pair, parts.weight, state], [parts.mix, parts.status, state]
+    adapted = parts.examples.click(
+        adapt_examples,
+        state,
+        [parts.hint, state],
+        api_name="adapt_examples",
+        show_progress="minimal",
+        show_progress_on=[parts.hint],
+        **WORK,
     )
     gr.on(
-        [share.input, first.input, second.input, tab.select],
-        mix,
-        [*pair, share, visit],
-        [mixed, status, visit],
-        api_name="mix",
+        [parts.weight.input, parts.first.input, parts.second.input, tab.select],
+        interpolate,
+        inputs,
+        outputs,
+        api_name="interpolate",
         show_progress="hidden",
         **LIVE,
     )
-    save.click(mixed_file, [*pair, share, visit], saved, api_name="mixed_file", concurrency_limit=1)
-    make_strip.click(blends, [*pair, visit], [strip, visit], api_name="blends")
-    make_sweep.click(animate, [*pair, visit], [sweep, visit], api_name="sweep")
-    make_grid.click(paint_grid, [adapt.photo, *corners, visit], [grid, visit], api_name="grid")
-    kept = keep.click(keep_mix, [first, second, share, visit], [status, visit], api_name="keep_mix")
-    return Parts(
-        first=first,
-        second=second,
-        corners=corners,
-        empty=empty,
-        changed=[learned, kept],
-        learned=learned,
-        mix=(mix, [*pair, share, visit], [mixed, status, visit]),
+    parts.save.click(interpolate_file, inputs, parts.saved, api_name="interpolate_file", concurrency_limit=1)
+    parts.make_strip.click(interpolation_strip, [*pair, state], [parts.strip, state], api_name="interpolation_strip")
+    parts.animate.click(
+        interpolation_animation, [*pair, state], [parts.animation, state], api_name="interpolation_animation"
     )
+    parts.make_grid.click(
+        interpolation_grid, [adapt.content, *parts.corners, state], [parts.grid, state], api_name="interpolation_grid"
+    )
+    kept = parts.keep.click(
+        keep_interpolation,
+        [parts.first, parts.second, parts.weight, state],
+        [parts.status, state],
+        api_name="keep_interpolation",
+    )
+    parts.changed, parts.adapted, parts.refresh = [adapted, kept], adapted, (interpolate, inputs, outputs)
+    return parts
+
+
+def _layout(names: list[str]) -> Parts:
+    parts = Parts()
+    gr.Markdown(texts.MIX_INTRO)
+    with gr.Row(visible=not names, elem_id="mix-empty") as parts.empty:
+        parts.hint = gr.Markdown(texts.MIX_EMPTY, elem_id="mix-hint")
+        parts.examples = gr.Button(texts.MIX_EXAMPLES, variant="primary", elem_id="adapt-examples", min_width=200)
+    with gr.Row():
+        parts.first = style_list(texts.FIRST, "first", names, names[0] if names else None)
+        parts.second = style_list(texts.SECOND, "second", names, names[1] if names[1:] else None)
+    with gr.Row(elem_classes="columns"):
+        with gr.Column(scale=6, min_width=320):
+            parts.mix = image_output(texts.MIX, texts.MIX_ALT, "mix", height=420)
+        with gr.Column(scale=4, min_width=300, elem_classes="controls"):
+            parts.weight = gr.Slider(
+                0, 1, 0.5, step=0.01, label=texts.WEIGHT, info=texts.WEIGHT_INFO, buttons=[], elem_id="weight"
+            )
+            parts.status = gr.Markdown(elem_id="mix-status")
+            with gr.Row():
+                parts.make_strip = gr.Button(texts.MIX_STRIP_GO, size="md", min_width=150, elem_id="make-strip")
+                parts.animate = gr.Button(texts.ANIMATION_GO, size="md", min_width=150, elem_id="animate")
+                parts.keep = gr.Button(texts.KEEP_MIX, size="md", min_width=150, elem_id="keep-mix")
+                parts.save = gr.Button(texts.SAVE_IMAGE, size="md", min_width=150, elem_id="save-mix")
+            parts.saved = gr.File(label=texts.FILE, visible=False, interactive=False, elem_id="mix-file")
+            parts.animation = image_output(
+                texts.ANIMATION, texts.ANIMATION_ALT, "animation", format="webp", type="filepath", visible=False,
+                height=220,
+            )  # fmt: skip
+    empty = html.strip([], texts.MIX_STRIP_TITLE, texts.MIX_STRIP_EMPTY)
+    parts.strip = gr.HTML(empty, js_on_load=html.MOVE_SLIDER_ON_CLICK, elem_id="mix-strip")
+    with gr.Accordion(texts.GRID_TITLE, open=False, elem_id="grid-group"):
+        with gr.Row():
+            chosen = [*names[:4], *(None,) * 4][:4]
+            parts.corners = [
+                style_list(label, f"corner-{i}", names, chosen[i]) for i, label in enumerate(texts.CORNERS)
+            ]
+        parts.make_grid = gr.Button(texts.GRID_GO, elem_id="make-grid")
+        parts.grid = image_output(texts.GRID, texts.GRID_ALT, "grid")
+    return parts

@@ -1,77 +1,144 @@
-"""The fourth tab: a film in one of the styles."""
+"""The fourth tab: a video in one of the styles."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from PIL import Image
+
 from metastyle_hub.app import texts
+from metastyle_hub.app.components import PRIVATE, WORK, Parts, friendly, go_or_stop, image_output, style_list
+from metastyle_hub.app.files import plain_name
+from metastyle_hub.app.session import Session, VideoJob
 from metastyle_hub.app.studio import Studio
-from metastyle_hub.app.components import PRIVATE, WORK, Parts, friendly, go_or_stop, picture_shown, style_list
-from metastyle_hub.app.video import MOST_FRAMES, SIZES, shoot
-from metastyle_hub.app.session import Session
+from metastyle_hub.errors import ImageError, SessionError, VideoError
+from metastyle_hub.images.io import to_pil
+from metastyle_hub.model import MetaStyle
+
+__all__ = ["MAX_FRAMES", "SIZES", "FrameEvent", "frame_events", "video_tab"]
+
+SIZES = (180, 240, 360, 480)  # pixels of the short side; a frame of 360 takes two cores a third of a second
+MAX_FRAMES = 240  # ten seconds of a usual video
+_PREVIEW_SECONDS = 0.5  # between previews
 
 
-def video_tab(studio: Studio, visit: gr.State) -> Parts:
-    gr.Markdown(texts.VIDEO_INTRO.format(most=MOST_FRAMES))
+@dataclass(frozen=True)
+class FrameEvent:
+    """A frame of a video, or the end."""
+
+    index: int  # frames so far
+    count: int  # of all frames that are stylized
+    seconds: float  # so far
+    preview: Image.Image | None = None  # now and then
+    file: Path | None = None  # at the end
+
+
+def frame_events(
+    studio: Studio, source: Path, style: MetaStyle, name: str, strength: float, size: int, session: Session
+) -> Iterator[FrameEvent]:
+    """Stylize a video, until its end or until the visitor stops it.
+
+    Args:
+        studio: gives the file to write.
+        source: the video.
+        style: its style.
+        name: of the style, for the name of the file.
+        strength: see `MetaStyle.stylize`.
+        size: pixels of the short side.
+        session: gets the video job.
+
+    Raises:
+        SessionError: for a video that cannot be read; the message names the file without its folder.
+    """
+    session.video_job = job = VideoJob()
+    target = studio.downloads.new_file(f"{plain_name(source.stem) or 'video'} in {name}", ".mp4")
+    started = shown = time.monotonic()
+    index = count = 0
+    try:
+        frames = style.stylize_video_iter(source, target, strength=strength, size=size, max_frames=MAX_FRAMES)
+        with closing(frames) as steps:  # type: ignore[type-var]  # a generator
+            for step in steps:
+                now, index, count = time.monotonic(), step.index, step.count or MAX_FRAMES
+                due = index in (1, count) or now - shown > _PREVIEW_SECONDS
+                shown = now if due else shown
+                yield FrameEvent(index, count, now - started, to_pil(step.image) if due else None)
+                if job.stopped:
+                    break
+    except (VideoError, ImageError) as error:
+        raise SessionError(str(error).replace(str(source), source.name)) from None
+    if not index:
+        raise SessionError(texts.NO_FRAMES)
+    yield FrameEvent(index, count, time.monotonic() - started, file=target)
+
+
+def video_tab(studio: Studio, state: gr.State) -> Parts:
+    """Lay out the tab and connect its events."""
+    gr.Markdown(texts.VIDEO_INTRO.format(most=MAX_FRAMES))
     names = list(studio.gallery)
     with gr.Row(elem_classes="columns"):
         with gr.Column(min_width=300):
-            film = gr.Video(label=texts.VIDEO, sources=["upload"], buttons=[], height=240, elem_id="video")
-            style = style_list(texts.PICK, "video-style", names, names[0] if names else None)
+            source = gr.Video(label=texts.VIDEO, sources=["upload"], buttons=[], height=240, elem_id="video")
+            style_names = style_list(texts.PICK, "video-style", names, names[0] if names else None)
             with gr.Row():
-                size = gr.Dropdown(
+                sizes = gr.Dropdown(
                     list(SIZES), value=SIZES[1], label=texts.VIDEO_SIZE, elem_id="video-size", min_width=140
                 )
-                strength = gr.Slider(
+                strengths = gr.Slider(
                     0, 1, 1, step=0.05, label=texts.STRENGTH, buttons=[], min_width=140, elem_id="video-strength"
                 )
             go = gr.Button(texts.VIDEO_GO, variant="primary", elem_id="video-go")
             stop = gr.Button(texts.STOP, variant="stop", elem_id="video-stop", visible=False)
             status = gr.Markdown(elem_id="video-status")
         with gr.Column(min_width=300):
-            glance = picture_shown(texts.PREVIEW, texts.VIDEO_ALT, "video-glance", height=380)
-            painted = gr.Video(
-                label=texts.VIDEO_PAINTED,
+            preview = image_output(texts.PREVIEW, texts.VIDEO_PREVIEW_ALT, "video-preview", height=380)
+            result = gr.Video(
+                label=texts.VIDEO_RESULT,
                 interactive=False,
                 visible=False,
                 height=380,
                 autoplay=True,
-                elem_id="painted",
+                elem_id="video-result",
             )
 
     @friendly
-    def video(video: str | None, style: str, size: float, strength: float, visit: Any) -> Iterator[Any]:
-        """A film in a style, with its sound. Streams the frame of the moment, the status, and the file at its end."""
+    def stylize_video(video: str | None, style: str, size: float, strength: float, session: Any) -> Iterator[Any]:
+        """Stylize a video, with its audio. Streams the current frame, the status, and the file at the end."""
         if not video:
             raise gr.Error(texts.NO_VIDEO, print_exception=False)
-        visit = visit or Session()
-        chosen = studio.style(style, visit)
-        yield gr.Image(visible=True), texts.VIDEO_STARTING, gr.Video(visible=False), visit
-        for index, count, seconds, picture, file in shoot(studio, video, chosen, style, strength, int(size), visit):
-            if file is not None:
-                line = texts.VIDEO_DONE.format(index=index, seconds=texts.duration(seconds))
-                yield gr.Image(visible=False), line, gr.Video(str(file), visible=True), gr.skip()
-            elif picture is not None:
-                left = texts.duration((count - index) * seconds / index)
-                yield picture, texts.VIDEO_RUNNING.format(index=index, count=count, left=left), gr.skip(), gr.skip()
+        session = session or Session()
+        chosen = studio.style(style, session)
+        yield gr.Image(visible=True), texts.VIDEO_STARTING, gr.Video(visible=False), session
+        for event in frame_events(studio, Path(video), chosen, style, strength, int(size), session):
+            index, count = event.index, event.count
+            if event.file is not None:
+                line = texts.VIDEO_DONE.format(index=index, seconds=texts.duration(event.seconds))
+                yield gr.Image(visible=False), line, gr.Video(str(event.file), visible=True), gr.skip()
+            elif event.preview is not None:
+                left = texts.duration((count - index) * event.seconds / index)
+                line = texts.VIDEO_RUNNING.format(index=index, count=count, left=left)
+                yield event.preview, line, gr.skip(), gr.skip()
 
-    def halt(visit: Any) -> None:
-        if visit is not None and visit.shooting is not None:
-            visit.shooting.stopped = True
+    def stop_job(session: Any) -> None:
+        if session is not None and session.video_job is not None:
+            session.video_job.stopped = True
 
     go.click(lambda: go_or_stop(running=True), None, [go, stop], queue=False, **PRIVATE)
     running = go.click(
-        video,
-        [film, style, size, strength, visit],
-        [glance, status, painted, visit],
-        api_name="video",
+        stylize_video,
+        [source, style_names, sizes, strengths, state],
+        [preview, status, result, state],
+        api_name="stylize_video",
         show_progress="minimal",
         show_progress_on=[status],
         **WORK,
     )
     running.then(lambda: go_or_stop(running=False), None, [go, stop], queue=False, **PRIVATE)
-    # it ends by itself after the frame that is under way, and shows what there is
-    stop.click(halt, visit, None, queue=False, **PRIVATE)
-    return Parts(style=style)
+    # the job ends after the current frame, and shows the frames so far
+    stop.click(stop_job, state, None, queue=False, **PRIVATE)
+    return Parts(style=style_names)

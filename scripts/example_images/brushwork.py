@@ -1,4 +1,4 @@
-"""Paintings made of brush strokes: oil, palette knife, points of colour, cubist planes."""
+"""Drawings made of brush strokes: oil, palette knife, points of color, cubist planes."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from .toolkit import (
     Brush,
     Canvas,
     coordinates,
+    draw_strokes,
     finish,
     flow,
     gradient,
-    look_up,
     mix,
     noise,
-    paint,
     pick,
     relief,
     rgb,
+    sample,
     scatter,
     smoothstep,
     vary,
@@ -27,7 +27,7 @@ from .toolkit import (
 
 
 def night_swirls(rng: Generator, size: int) -> Array:
-    """Thick oil in the manner of the late nineteenth century: a night sky that whirls around its stars."""
+    """Draw a night sky in thick oil that whirls around its stars: (size, size, 3)."""
     x, y = coordinates(size)
     lights = [
         (0.78, 0.2, 0.13),
@@ -73,12 +73,12 @@ def night_swirls(rng: Generator, size: int) -> Array:
         (Brush(0.042, 0.0085, 0.08, wander=0.12), 3600),
     ):
         points = scatter(rng, count)
-        paint(canvas, rng, brush, points, angles, vary(rng, look_up(target, points), 0.055, 0.03))
-    return finish(relief(canvas.colour, canvas.height, 0.55, 0.12), 1.08)
+        draw_strokes(canvas, rng, brush, points, angles, vary(rng, sample(target, points), 0.055, 0.03))
+    return finish(relief(canvas.color, canvas.height, 0.55, 0.12), 1.08)
 
 
 def palette_knife(rng: Generator, size: int) -> Array:
-    """An autumn avenue after rain, laid on with a palette knife: slabs of unmixed warm and cold paint."""
+    """Draw an autumn avenue after rain with a palette knife: slabs of unmixed warm and cold color, (size, size, 3)."""
     x, y = coordinates(size)
     horizon, middle = 0.6, 0.52
     leaves = gradient(
@@ -92,9 +92,9 @@ def palette_knife(rng: Generator, size: int) -> Array:
         gradient(rgb("#1b2a6b", "#2f7fb8", "#8fd0d6"), 0.5 + 0.3 * noise(rng, size, 6, 2)),
         smoothstep(1.0, 1.6, noise(rng, size, 5, 2)) * smoothstep(0.5, 0.2, y),
     )
-    # The wet ground mirrors the leaves, in colder paint.
+    # The wet ground mirrors the leaves, in colder color.
     below = np.clip(2 * horizon - y, 0, 1)
-    mirrored = look_up(target, np.stack([x, below * 0.9 + 0.06], -1))
+    mirrored = sample(target, np.stack([x, below * 0.9 + 0.06], -1))
     cold = gradient(rgb("#141a4a", "#2c3f8f", "#5a5aa8", "#c98aa0"), 0.45 + 0.25 * noise(rng, size, 9, 3, stretch=3))
     wet = mix(cold, mirrored, np.clip(0.55 + 0.25 * noise(rng, size, 8, 2, stretch=0.4), 0, 1))
     ground = smoothstep(horizon - 0.01, horizon + 0.01, y)
@@ -105,8 +105,8 @@ def palette_knife(rng: Generator, size: int) -> Array:
     slab = Brush(0.055, 0.03, 0.035, body=1.6, ragged=0.3, wander=0.25)
     for brush, count in ((slab, 2200), (Brush(0.042, 0.022, 0.04, body=1.7, ragged=0.3, wander=0.4), 2600)):
         points = scatter(rng, count)
-        paint(canvas, rng, brush, points, angles, vary(rng, look_up(target, points), 0.07, 0.055))
-    # Trunks in one pull of the knife, and their broken reflections.
+        draw_strokes(canvas, rng, brush, points, angles, vary(rng, sample(target, points), 0.07, 0.055))
+    # Tree stems in one pull of the knife, and their broken reflections.
     upright = np.full((size, size), np.pi / 2, np.float32)
     for side in (-1, 1):
         for depth in (0.15, 0.24, 0.36, 0.47):
@@ -114,31 +114,31 @@ def palette_knife(rng: Generator, size: int) -> Array:
             stem = np.stack(
                 [foot + rng.normal(0, 0.004, 26) + side * 0.01, np.linspace(0, horizon + depth * 0.3, 26)], 1
             )
-            colours = vary(rng, pick(rng, rgb("#1a0f1e", "#3a1a2a", "#20284f"), 26), 0.03, 0.02)
-            paint(
+            colors = vary(rng, pick(rng, rgb("#1a0f1e", "#3a1a2a", "#20284f"), 26), 0.03, 0.02)
+            draw_strokes(
                 canvas,
                 rng,
                 Brush(0.06, 0.006 + depth * 0.045, 0.1, body=1.5, wander=0.05),
                 stem.astype(np.float32),
                 upright,
-                colours,
+                colors,
             )
     points = scatter(rng, 1500)
     points = points[(rng.random(len(points)) < 0.75) | (points[:, 1] > horizon)]
-    accents = vary(rng, look_up(target, points), 0.1, 0.07)
-    paint(canvas, rng, Brush(0.026, 0.015, 0.05, body=1.8, wander=0.5), points, angles, accents)
-    return finish(relief(canvas.colour, canvas.height, 0.5, 0.1), 1.1)
+    accents = vary(rng, sample(target, points), 0.1, 0.07)
+    draw_strokes(canvas, rng, Brush(0.026, 0.015, 0.05, body=1.8, wander=0.5), points, angles, accents)
+    return finish(relief(canvas.color, canvas.height, 0.5, 0.1), 1.1)
 
 
 def pointillist_river(rng: Generator, size: int) -> Array:
-    """A summer river in points of pure colour, each set beside its complement so that the eye mixes them."""
+    """Draw a summer river in points of pure color, each beside its complement: (size, size, 3)."""
     x, y = coordinates(size)
     target = gradient(rgb("#7fb6e8", "#b9dcf0", "#fbe6c0", "#ffc9a0"), y / 0.42)
-    for base, rise, dark, light, grain in (
+    for base, height, dark, light, grain in (
         (0.36, 0.05, "#5d6fb8", "#a9b8dc", 5),
         (0.42, 0.07, "#245a58", "#7fb069", 9),
     ):
-        top = base - rise * (0.6 + noise(rng, size, grain, 3)[0][None, :] * 0.5)
+        top = base - height * (0.6 + noise(rng, size, grain, 3)[0][None, :] * 0.5)
         shade = gradient(rgb(dark, light), 0.5 + 0.28 * noise(rng, size, 14, 3))
         target = mix(target, shade, smoothstep(0, 0.012, y - top))
     bank = 0.55 + 0.03 * np.sin(6 * x) + 0.2 * np.clip(0.55 - x, 0, 1)
@@ -153,26 +153,26 @@ def pointillist_river(rng: Generator, size: int) -> Array:
         sunlight = 0.55 + (cx - x + cy - y) / radius * 0.35 + 0.16 * noise(rng, size, 22, 2)
         crown = gradient(rgb("#1d2a5e", "#1f5a4c", "#4f9a3a", "#d2d84a"), sunlight)
         target = mix(target, crown, smoothstep(1.02, 0.95, lumps))
-        trunk = smoothstep(0.012, 0.008, np.abs(x - cx)) * smoothstep(cy, cy + 0.02, y)
-        target = mix(target, rgb("#4a2a52")[0], trunk * smoothstep(cy + radius * 1.9, cy + radius * 1.8, y))
+        stem = smoothstep(0.012, 0.008, np.abs(x - cx)) * smoothstep(cy, cy + 0.02, y)
+        target = mix(target, rgb("#4a2a52")[0], stem * smoothstep(cy + radius * 1.9, cy + radius * 1.8, y))
 
     canvas = Canvas(mix(target, rgb("#f3e3c2")[0], 0.55))
     angles = np.zeros((size, size), np.float32)
     complements = rgb("#ff7a2e", "#f2559a", "#7a4fd0", "#2fb0d8", "#ffd93b")
     for width, count, stray in ((0.0155, 8500, 0.1), (0.0115, 12000, 0.16), (0.0085, 9000, 0.22)):
         points = scatter(rng, count)
-        colours = vary(rng, look_up(target, points), 0.07, 0.06)
+        colors = vary(rng, sample(target, points), 0.07, 0.06)
         guests = rng.random(len(points)) < stray
-        colours[guests] = 0.45 * colours[guests] + 0.55 * pick(rng, complements, int(guests.sum()))
-        flowers = (rng.random(len(points)) < 0.1) & (look_up(meadow, points) > 0.5)
-        colours[flowers] = pick(rng, rgb("#e8262f", "#f25c8a", "#fff3e0"), int(flowers.sum()))
+        colors[guests] = 0.45 * colors[guests] + 0.55 * pick(rng, complements, int(guests.sum()))
+        flowers = (rng.random(len(points)) < 0.1) & (sample(meadow, points) > 0.5)
+        colors[flowers] = pick(rng, rgb("#e8262f", "#f25c8a", "#fff3e0"), int(flowers.sum()))
         dab = Brush(width * 1.15, width, 0.03, body=0.9, ragged=0.0, pointed=0.85, spread=0.25)
-        paint(canvas, rng, dab, points, angles, colours)
-    return finish(relief(canvas.colour, canvas.height, 0.3), 1.1)
+        draw_strokes(canvas, rng, dab, points, angles, colors)
+    return finish(relief(canvas.color, canvas.height, 0.3), 1.1)
 
 
 def cubist_planes(rng: Generator, size: int) -> Array:
-    """A still life taken apart into planes, about 1911: ochre, umber and slate, shaded from their edges."""
+    """Draw a still life in cubist planes: ochre, umber and slate, shaded from their edges, (size, size, 3)."""
     x, y = coordinates(size)
     plane = np.zeros((size, size), np.int32)
     edge = np.full((size, size), 1.0, np.float32)
@@ -180,9 +180,9 @@ def cubist_planes(rng: Generator, size: int) -> Array:
     angles = np.full((size, size), 0.8, np.float32)
     slants = np.array([0.12, 0.95, 1.75, 2.4])
     for cut in range(1, 120):
-        # Cut the plane under a random point, by a line at a favoured slant or by the arc of a glass.
+        # Cut the plane under a random point, by a line at a preferred slant or by the arc of a glass.
         cx, cy = 0.5 + rng.normal(0, 0.3), 0.5 + rng.normal(0, 0.3)
-        here = plane == look_up(plane.astype(np.float32), np.array([[cx, cy]]))[0]
+        here = plane == sample(plane.astype(np.float32), np.array([[cx, cy]]))[0]
         roundness, slant = rng.random(), rng.choice(slants) + rng.normal(0, 0.07)
         if here.sum() < 0.004 * size * size:
             continue
@@ -201,16 +201,12 @@ def cubist_planes(rng: Generator, size: int) -> Array:
 
     tones = vary(
         rng,
-        pick(
-            rng,
-            rgb("#b98d4f", "#8f6a38", "#c48a45", "#7d8378", "#4f6070", "#c9b183", "#a06a3a", "#34404c"),
-            120,
-        ),
+        pick(rng, rgb("#b98d4f", "#8f6a38", "#c48a45", "#7d8378", "#4f6070", "#c9b183", "#a06a3a", "#34404c"), 120),
         0.05,
         0.015,
     )
-    centre = np.exp(-((np.hypot(x - 0.5, y - 0.48) / 0.5) ** 2))
-    target = tones[plane] * (0.72 + 0.35 * centre)[..., None] + 0.25 * shade[..., None] * rgb("#f2dfb4")[0]
+    center = np.exp(-((np.hypot(x - 0.5, y - 0.48) / 0.5) ** 2))
+    target = tones[plane] * (0.72 + 0.35 * center)[..., None] + 0.25 * shade[..., None] * rgb("#f2dfb4")[0]
     lines = smoothstep(0.0045, 0.002, edge) * smoothstep(-0.9, 0.3, noise(rng, size, 7, 2))
     target = np.clip(mix(target, rgb("#17130f")[0], 0.9 * lines), 0.03, 1)
 
@@ -221,7 +217,7 @@ def cubist_planes(rng: Generator, size: int) -> Array:
         (Brush(0.022, 0.009, 0.07, body=0.9, ragged=0.15, wander=0.08), 7500),
     ):
         points = scatter(rng, count)
-        paint(canvas, rng, brush, points, angles, vary(rng, look_up(target, points), 0.035, 0.012))
-    picture = mix(canvas.colour, rgb("#120e0b")[0], 0.8 * lines)
+        draw_strokes(canvas, rng, brush, points, angles, vary(rng, sample(target, points), 0.035, 0.012))
+    image = mix(canvas.color, rgb("#120e0b")[0], 0.8 * lines)
     weave = noise(rng, size, 200, 1, stretch=2) + noise(rng, size, 200, 1, stretch=0.5)
-    return finish(relief(picture, canvas.height + 0.15 * weave, 0.4), 1.15)
+    return finish(relief(image, canvas.height + 0.15 * weave, 0.4), 1.15)

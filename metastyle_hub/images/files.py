@@ -1,0 +1,119 @@
+"""Read image files and URLs within limits; list the image files of a folder."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import stat
+import string
+import time
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+from PIL import Image
+
+from metastyle_hub.errors import ImageError
+from metastyle_hub.images.decoding import DEFAULT_LIMITS, READABLE, READABLE_FORMATS, ImageLimits, quoted, reason
+
+__all__ = ["list_images", "read_bytes"]
+
+_CHUNK = 1 << 16  # bytes of a download between two checks of the time
+
+
+def read_bytes(source: str | os.PathLike[str], limits: ImageLimits = DEFAULT_LIMITS) -> bytes:
+    """Read a file, or download it from an http(s) URL. Pipes and devices are refused: they may never end.
+
+    Raises:
+        ImageError: if it cannot be read or downloaded, is empty, or is larger than `limits` allows.
+    """
+    name, text = quoted(source), os.fsdecode(source)
+    if isinstance(source, str) and text.lower().startswith(("http://", "https://")):
+        return _download(text, limits)
+    path = Path(text)
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise ImageError(f"{name} is a folder, not an image file; pass one of the files in it.")
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageError(f"{name} is a pipe or a device, not an image file; save the image to a file.")
+        if status.st_size == 0:
+            raise ImageError(f"{name} is an empty file; fetch or export the image again.")
+        _check_bytes(name, status.st_size, limits)
+        with path.open("rb") as file:
+            data = file.read(limits.max_bytes + 1)  # the file may have grown since
+    except ImageError:
+        raise
+    except (FileNotFoundError, NotADirectoryError):
+        hint = "download it first" if "://" in text else "check the path"
+        raise ImageError(f"There is no file {name}; {hint}.") from None
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
+        raise ImageError(f"{name} cannot be read: {reason(error)}; check the path and its permissions.") from error
+    _check_bytes(name, len(data), limits)
+    return data
+
+
+def list_images(folder: str | os.PathLike[str], recursive: bool = True) -> list[Path]:
+    """Return the image files of a folder, chosen by suffix and sorted.
+
+    Hidden files and folders are left out, and links to folders are not followed.
+
+    Raises:
+        ImageError: if the folder does not exist or holds no image.
+
+    >>> list_images("photos")
+    [PosixPath('photos/beach.jpg'), PosixPath('photos/old/harbor.png')]
+    """
+    if not Path(folder).is_dir():
+        raise ImageError(f"{quoted(folder)} is not a folder; pass the path of a folder with images in it.")
+    suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in READABLE_FORMATS}
+    found = []
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if recursive and not name.startswith(".")]
+        paths = [Path(place, name) for name in files if not name.startswith(".")]
+        found += [path for path in paths if path.suffix.lower() in suffixes and path.is_file()]
+    if not found:
+        raise ImageError(f"There is no image in {quoted(folder)}; put {READABLE} files there.")
+    return sorted(found)
+
+
+def _download(url: str, limits: ImageLimits) -> bytes:
+    """Download a file within the limits. The time-out is for all of it, not for each packet."""
+    deadline, chunks, size = time.monotonic() + limits.timeout, [], 0
+    try:
+        parts = urllib.parse.urlsplit(url)
+        address = parts._replace(path=_percent_encoded(parts.path), query=_percent_encoded(parts.query)).geturl()
+        # servers such as Wikimedia's refuse the default user agent of urllib
+        request = urllib.request.Request(address, headers={"User-Agent": "metastyle-hub"})
+        with urllib.request.urlopen(request, timeout=limits.timeout) as response:
+            _check_bytes(quoted(url), response.length or 0, limits)
+            while chunk := response.read1(_CHUNK):
+                chunks.append(chunk)
+                size += len(chunk)
+                _check_bytes(quoted(url), size, limits)
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"it takes more than {limits.timeout:g} seconds")
+            if response.length:  # read1 ends silently where the connection breaks
+                raise http.client.IncompleteRead(b"", response.length)
+    except ImageError:
+        raise
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        text = str(error).removeprefix("<urlopen error ").removesuffix(">")
+        why = " ".join(text.split()).rstrip(".") or type(error).__name__
+        raise ImageError(f"{quoted(url)} cannot be downloaded: {why}; check the address and the network.") from error
+    if not size:
+        raise ImageError(f"{quoted(url)} is an empty file; check the address.")
+    return b"".join(chunks)
+
+
+def _percent_encoded(text: str) -> str:
+    """Encode blanks and letters beyond ASCII; what is encoded already stays."""
+    return urllib.parse.quote(text, safe=string.punctuation)
+
+
+def _check_bytes(name: str, size: int, limits: ImageLimits) -> None:
+    if size > limits.max_bytes:
+        raise ImageError(
+            f"{name} has {size / 1e6:,.1f} MB, more than the limit of {limits.max_bytes / 1e6:,.1f} MB; save it "
+            "smaller or raise max_bytes."
+        )

@@ -1,0 +1,51 @@
+"""Fixtures of the app's tests: one tiny studio and one served page for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hub_fixtures import use_endpoint
+from hub_server import LocalHub
+from huggingface_hub import constants
+
+
+@pytest.fixture(scope="package")
+def watch():
+    from app_helpers import Watch
+
+    return Watch()
+
+
+@pytest.fixture(scope="package")
+def studio(watch):
+    from app_helpers import tiny_studio
+
+    return tiny_studio(worker=watch)
+
+
+@pytest.fixture(scope="package")
+def url(studio) -> Iterator[str]:
+    from app_helpers import served
+
+    from metastyle_hub.app.app import build
+
+    with served(build(studio)) as url:
+        yield url
+
+
+@pytest.fixture
+def client(url):
+    from gradio_client import Client
+
+    return Client(url, verbose=False)
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path) -> Iterator[LocalHub]:
+    """A Hub on this machine, an empty cache, and nobody signed in."""
+    with LocalHub() as server:
+        use_endpoint(monkeypatch, server.url)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        yield server
