@@ -17,7 +17,8 @@ import logging
 import math
 import numbers
 from collections.abc import Iterable, Mapping
-from typing import Any, Self, get_type_hints
+from types import UnionType
+from typing import Any, Self, get_args, get_origin, get_type_hints
 
 from metastyle_hub.errors import SettingError
 
@@ -55,12 +56,15 @@ class Config:
     """Mixin for frozen dataclasses made of `option` fields: checks values, reads and writes JSON."""
 
     def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
         for f in dataclasses.fields(self):  # type: ignore[arg-type]
             value, nested = getattr(self, f.name), f.default_factory
             if isinstance(nested, type) and issubclass(nested, Config):
                 self._check_nested(f.name, nested, value)
             elif f.metadata:
                 object.__setattr__(self, f.name, _checked(f, value))
+            else:
+                _check_type(f.name, hints[f.name], value)
 
     def _check_nested(self, name: str, cls: type[Config], value: object) -> None:
         """Accept a nested config also as the dictionary that `to_dict` and JSON give."""
@@ -101,6 +105,13 @@ class Config:
             if key not in known:
                 log.warning("%s ignores the unknown setting %r.", cls.__name__, key)
         return cls(**{key: value for key, value in values.items() if key in known})
+
+
+def _check_type(name: str, hint: Any, value: Any) -> None:
+    """Check a field without `option` against its annotation, a class or a union of classes."""
+    kinds = [get_origin(kind) or kind for kind in (get_args(hint) if isinstance(hint, UnionType) else (hint,))]
+    if not isinstance(value, tuple(kinds)):
+        raise SettingError(f"{name} must be {getattr(hint, '__name__', hint)}, got {value!r}.")
 
 
 def _checked(f: dataclasses.Field[Any], value: Any) -> Any:

@@ -293,7 +293,7 @@ class MetaStyle:
         PosixPath('starry')
         """
         attachments = Attachments(style_image, preview, license, extra)
-        files = attachments.files(self.config, self._artifact_tensors(), self.base.fingerprint, self.stylize)
+        files = attachments.files(self._to_artifact(), self.base.fingerprint, self.stylize)
         folder = save_artifact(save_directory, files, license)
         if push_to_hub:
             type(self).push_to_hub(
@@ -340,8 +340,8 @@ class MetaStyle:
         >>> style.push_to_hub("me/starry-night", commit_message="More steps")
         """
         attachments = Attachments(style_image, preview, license, extra)
-        config = self.config.without_local_paths()
-        files = attachments.files(config, self._artifact_tensors(), self.base.fingerprint, self.stylize)
+        artifact = replace(self._to_artifact(), config=self.config.without_local_paths())
+        files = attachments.files(artifact, self.base.fingerprint, self.stylize)
         options = UploadOptions(private, revision, create_pr, commit_message, commit_description, token)
         return push_artifact(repo_id, files, options, origin=self.origin, license=license)
 
@@ -549,7 +549,7 @@ class MetaStyle:
             parameters = [self._of_this_base(style)._parameters_at(strength) for style in styles]
         stylized = stylize(self._network, parameters, contents, size=size, keep_color=preserve_color)
         if styles is not None and isinstance(content, Tensor):
-            return torch.stack(stylized) if stylized else content.new_empty(content.shape)
+            return torch.stack(stylized) if stylized else torch.empty(content.shape, device=content.device)
         return stylized if several else stylized[0]
 
     def stylize_video(
@@ -711,7 +711,7 @@ class MetaStyle:
         """The parameters that the file of this style stores; the others are the base's."""
         return self._parameters if self.is_base else trainable_parameters(self._parameters, self.config.trainable)
 
-    def _artifact_tensors(self) -> Artifact:
+    def _to_artifact(self) -> Artifact:
         return Artifact(self.config, self._own_parameters, self.predictor)
 
     @property
@@ -738,7 +738,7 @@ class MetaStyle:
         return {**self.base._parameters, **interpolate_parameters([own, of_base], [strength, 1 - strength])}
 
     def _of_this_base(self, style: StyleLike) -> MetaStyle:
-        model = _as_model(style)
+        model = style if isinstance(style, MetaStyle) else self.load_style(style)
         if model.base.fingerprint != self.base.fingerprint:
             raise SettingError(f"{model.name} is a style of another base; call its own stylize.")
         return model.to(self.device, self.dtype)

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from torch import Tensor
 
 import metastyle_hub.model as model_module
 from metastyle_hub import MetaStyle, MetaStyleError
-from metastyle_hub.artifacts.config import ArtifactConfig
+from metastyle_hub.artifacts.config import ArtifactConfig, BaseReference
 from metastyle_hub.networks.param_groups import trainable_parameters
 
 
@@ -41,15 +42,15 @@ def use_endpoint(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
 
 
-def make_style(base: MetaStyle, seed: int, parameters: str = "norm", name: str | None = None) -> MetaStyle:
+def make_style(base: MetaStyle, seed: int, trainable: str = "norm", name: str | None = None) -> MetaStyle:
     """A style of that base as adaptation would leave it, without the time that takes."""
-    moved = {**base.state_dict(), **trainable_parameters(tiny.parameters(seed), parameters)}
+    moved = {**base.state_dict(), **trainable_parameters(tiny.parameters(seed), trainable)}
     config = ArtifactConfig(
         kind="style",
         architecture=tiny.NETWORK,
         name=name or f"style {seed}",
-        parameters=parameters,
-        base_model=base._reference,
+        trainable=trainable,
+        base_model=reference_to(base),
         steps=100,
         adaptation={"steps": 100, "weights": {"style_weight": 10.0}},
         style_sha256="ab" * 32,
@@ -57,13 +58,28 @@ def make_style(base: MetaStyle, seed: int, parameters: str = "norm", name: str |
     return MetaStyle(config, moved, base)
 
 
-def photo(seed: int = 0, height: int = 40, width: int = 52) -> Tensor:
+def reference_to(base: MetaStyle) -> BaseReference:
+    """How a style names this base."""
+    if base.origin is None:
+        return BaseReference(base.fingerprint, "unshared")
+    if base.origin.in_package:
+        return BaseReference(base.fingerprint)
+    return BaseReference(base.fingerprint, base.origin.repo_id or str(base.origin.folder), base.origin.commit)
+
+
+def files_of(model: MetaStyle) -> dict[str, bytes]:
+    """The files that `save_pretrained` writes."""
+    with tempfile.TemporaryDirectory() as folder:
+        return {file.name: file.read_bytes() for file in model.save_pretrained(folder).iterdir()}
+
+
+def content(seed: int = 0, height: int = 40, width: int = 52) -> Tensor:
     return tiny.tensor(tiny.content(height, width, seed))
 
 
 def forget() -> None:
     """Load from files again, not from the bases in memory."""
-    model_module._BASES.clear()
+    model_module._REGISTRY.clear()
 
 
 def published(hub: LocalHub, base: MetaStyle) -> tuple[MetaStyle, MetaStyle]:

@@ -127,7 +127,7 @@ def test_steps_are_those_of_adam_with_betas_of_0_9_and_0_99(trainable):
     loss, style = PerceptualLoss(tiny.features(dtype=DOUBLE), config.weights), tiny.tensor(tiny.style(64, 64), DOUBLE)
     theta = tiny.parameters(dtype=DOUBLE)
     steps = list(adapt_parameters(NETWORK, theta, style, contents(dtype=DOUBLE), loss, config))
-    mean, square, count = ({name: 0.0 for name in theta} for _ in range(3))
+    mean, square, count = (dict.fromkeys(theta, 0.0) for _ in range(3))
     assert steps[0].parameters.keys() == theta.keys()
     for index, (before, after) in enumerate(itertools.pairwise(step.parameters for step in steps)):
         weights = {name: p.clone().requires_grad_() for name, p in before.items()}

@@ -20,15 +20,7 @@ from metastyle_hub.tiling import TilingConfig
 from metastyle_hub.training.bilevel import MetaTrainingConfig
 from metastyle_hub.training.long_horizon import LongHorizonConfig
 
-ALL = [
-    AdaptationConfig,
-    CropConfig,
-    LongHorizonConfig,
-    LossWeights,
-    MetaTrainingConfig,
-    NetworkConfig,
-    TilingConfig,
-]
+ALL = [AdaptationConfig, CropConfig, LongHorizonConfig, LossWeights, MetaTrainingConfig, NetworkConfig, TilingConfig]
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,9 @@ def test_a_sum_that_is_1_up_to_rounding_counts_as_1():
     torch.testing.assert_close(thirds["to_rgb.bias"], expected)
     # and what is used sums to exactly 1: equal styles give themselves
     ones = {"p": torch.ones(1, dtype=torch.float64)}
-    assert float(interpolate_parameters([ones] * 3, [0.3333331, 0.3333331, 0.3333331])["p"]) == pytest.approx(1, abs=1e-15)
+    assert float(interpolate_parameters([ones] * 3, [0.3333331, 0.3333331, 0.3333331])["p"]) == pytest.approx(
+        1, abs=1e-15
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
-"""Bases and styles as files: config.json, model.safetensors, the card.
+"""Artifacts: bases and styles as files. docs/format.md specifies them.
 
-config.py    what describes one: the fields of config.json
-files.py     a folder of one, written whole or not at all, read and checked; fingerprints
-cards.py     README.md, with the metadata that the Hub finds styles by
+config.py          the fields of config.json
+serialization.py   a folder of one, written whole or not at all, read and checked; fingerprints
+model_card.py      README.md, with the metadata that the Hub searches
+convert.py         networks of other projects
 """

@@ -1,7 +1,7 @@
-"""Model cards: README.md with the metadata that the Hub finds styles by, and the text that people read.
+"""Model cards: README.md with the metadata that the Hub searches, and the text that people read.
 
-A card that nobody edited is written anew at every save. As soon as somebody writes in it, the text is theirs and only
-the metadata is kept up to date; a checksum in the last line tells the two apart.
+A card that nobody edited is written anew at every save. Once somebody edits it, its text stays and only the metadata is
+updated; a checksum in the last line tells the two apart.
 """
 
 from __future__ import annotations
@@ -19,54 +19,47 @@ from metastyle_hub.errors import ArtifactError
 from metastyle_hub.version import __version__
 
 __all__ = [
-    "CARD_FILE",
-    "CARD_PIXELS",
-    "PREVIEW_FILE",
-    "STYLE_FILE",
-    "STYLE_TAG",
-    "base_tag",
-    "card_picture",
-    "make_card",
+    "CARD_FILE", "CARD_PIXELS", "PREVIEW_FILE", "STYLE_FILE", "STYLE_TAG", "base_tag", "card_image", "make_card",
     "merge_cards",
-]
+]  # fmt: skip
 
 CARD_FILE, PREVIEW_FILE, STYLE_FILE = "README.md", "preview.jpg", "style.jpg"
 STYLE_TAG, BASE_TAG = "metastyle-style", "metastyle-base"
 LICENSE = "apache-2.0"
-CARD_PIXELS = 1024
+CARD_PIXELS = 1024  # largest side of an image in a card
 
-# what this library is the authority on; everything else in a card's metadata belongs to its author
-_OURS = ("library_name", "pipeline_tag", "base_model", "base_model_relation", "model_name", "widget")
-_BLOCK = re.compile(r"\A\s*---[ \t]*\r?\n(.*?)\r?\n?---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
-_MARK = re.compile(r"<!-- written by metastyle_hub, checksum ([0-9a-f]{16}) -->\s*\Z")
-_PLACE = "this-folder"
-_OWNED = {
-    "norm": "norm scales and shifts, 13 kB",
-    "decoder": "norms and the convolutions behind the trunk, 0.4 MB",
-    "all": "the whole network",
+# metadata that this library sets; everything else in a card belongs to its author
+_OWN_KEYS = ("library_name", "pipeline_tag", "base_model", "base_model_relation", "model_name", "widget")
+_CHECKSUM = re.compile(r"<!-- written by metastyle_hub, checksum ([0-9a-f]{16}) -->\s*\Z")
+_SOURCE = re.compile(r'(?<=from_pretrained\()"[^"\n]*"|(?<= -s )\S+')  # where the card's code loads from
+_PLACEHOLDER = "this-folder"
+_STORED = {
+    "norm": "norm weights and biases, 13 kB",
+    "decoder": "norm parameters and the decoder's convolutions, 0.4 MB",
+    "all": "the whole network, 7 MB",
 }
 
 
 def base_tag(fingerprint: str) -> str:
-    """The tag that all styles of a base share, wherever the base is: "metastyle-base-" and 12 digits."""
+    """Return the tag that all styles of a base share: "metastyle-base-" and 12 digits of its fingerprint."""
     return f"{BASE_TAG}-{fingerprint[:12]}"
 
 
 def make_card(
-    config: ArtifactConfig, fingerprint: str, *, pictures: Collection[str] = (), license: str | None = None
+    config: ArtifactConfig, fingerprint: str, *, images: Collection[str] = (), license: str | None = None
 ) -> str:
-    """The card of a base or style.
+    """Return the card of a base or style.
 
     Args:
-        fingerprint: of the base that it is, or is a style of.
-        pictures: which of preview.jpg and style.jpg come along.
+        config: of the artifact.
+        fingerprint: of the base that it is, or belongs to.
+        images: which of preview.jpg and style.jpg are in the folder.
         license: an identifier of the Hub, default apache-2.0.
 
-    >>> make_card(style.config, style.base.fingerprint).splitlines()[1]
-    'library_name: metastyle_hub'
+    >>> "metastyle-style" in make_card(style.config, style.base.fingerprint)
+    True
     """
-    is_base = config.kind == "base"
-    reference = config.base_model
+    is_base, reference = config.kind == "base", config.base_model
     data: dict[str, Any] = {
         "library_name": "metastyle_hub",
         "pipeline_tag": "image-to-image",
@@ -75,147 +68,129 @@ def make_card(
     }
     if config.name:
         data["model_name"] = config.name
-    # a base that only exists on somebody's disk, or in the package, is no repo to link to
+    # a base on somebody's disk or in the package is no repo to link to
     if reference is not None and reference.revision is not None:
         data |= {"base_model": reference.repo_id, "base_model_relation": "adapter"}
-    captions = {PREVIEW_FILE: "A photo in this style", STYLE_FILE: "The picture whose style this is"}
-    widget = [{"text": text, "output": {"url": name}} for name, text in captions.items() if name in pictures]
+    captions = {PREVIEW_FILE: "A photo in this style", STYLE_FILE: "The style image"}
+    widget = [{"text": text, "output": {"url": name}} for name, text in captions.items() if name in images]
     if widget:
         data["widget"] = widget
     body = _body(config, fingerprint, bool(widget))
-    return f"{_block(data)}{body}\n<!-- written by metastyle_hub, checksum {_checksum(body)} -->\n"
+    return _card(data, f"{body}\n<!-- written by metastyle_hub, checksum {_checksum(body)} -->\n")
 
 
 def merge_cards(existing: bytes | None, new: bytes, place: str | None = None, license: str | None = None) -> bytes:
-    """The card to write over an existing one: its text if people wrote it, our metadata, and the rest of theirs.
+    """Return the card to write over an existing one: its text if somebody edited it, with our metadata updated.
 
     Args:
-        place: the repo or folder where the card goes, for the code in it.
-        license: wins over the existing licence; None leaves that.
+        existing: the bytes of a README.md, or None.
+        new: the generated card.
+        place: the repo or folder of the card, for the code in it.
+        license: overrides that of the existing card.
 
     Raises:
-        ArtifactError: the existing card cannot be read.
+        ArtifactError: if the existing card is not UTF-8 or its metadata is not YAML.
     """
-    fresh = _named(new.decode(), place)
+    fresh = new.decode()
+    if place and re.fullmatch(r"[\w./-]+", place):
+        fresh = _SOURCE.sub(lambda found: f'"{place}"' if found[0].startswith('"') else place, fresh)
     if existing is None:
         return fresh.encode()
+    where = f"{CARD_FILE} in {place or 'the folder'}"
     try:
         old = existing.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ArtifactError(f"The {CARD_FILE} in {place or 'the folder'} is not UTF-8 text ({error}).") from error
-    ours, theirs = _data(fresh, place), _data(old, place)
-    data = {k: v for k, v in theirs.items() if k not in _OURS or k in ours}
-    data |= {k: v for k, v in ours.items() if k in _OURS}
-    data["license"] = license or theirs.get("license") or ours["license"]
-    data["tags"] = _tags(theirs.get("tags"), ours["tags"])
-    text = _text(old)
-    mark = _MARK.search(text)
+        raise ArtifactError(f"The {where} is not UTF-8 text ({error}); convert it first.") from error
+    (own, fresh_text), (theirs, text) = _parse(fresh, where), _parse(old, where)
+    data = {key: value for key, value in theirs.items() if key not in _OWN_KEYS or key in own}
+    data |= {key: value for key, value in own.items() if key in _OWN_KEYS}
+    data["license"] = license or theirs.get("license") or own["license"]
+    data["tags"] = _merged_tags(theirs.get("tags"), own["tags"])
+    mark = _CHECKSUM.search(text)
     if mark and mark[1] == _checksum(text[: mark.start()]):
-        text = _text(fresh)
+        text = fresh_text
     elif data == theirs:
-        return existing  # not one byte of a hand-written card changes without need
-    block = _BLOCK.match(old)
-    break_ = "\r\n" if "\r\n" in (block[0] if block else old) else "\n"
-    return (_block(data).replace("\n", break_) + text).encode()
+        return existing  # an edited card keeps every byte if nothing has to change
+    newline = "\r\n" if "\r\n" in old.partition(text or "\0")[0] else "\n"
+    return _card(data, text, newline).encode()
 
 
-def card_picture(image: Image.Image) -> bytes:
-    """A picture as it goes along with a card: a JPEG of at most `CARD_PIXELS` a side, laid over white.
-
-    It has none of the metadata of the original: where and when a photo was taken is not part of a style.
-    """
+def card_image(image: Image.Image) -> bytes:
+    """Return an image as a JPEG of at most `CARD_PIXELS` a side, on white, without metadata such as place and time."""
     image = image.copy()
     image.thumbnail((CARD_PIXELS, CARD_PIXELS))
     if image.mode == "RGBA":
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    file = io.BytesIO()
-    image = image.convert("RGB")
+    file, image = io.BytesIO(), image.convert("RGB")
     image.info = {}
     image.save(file, "JPEG", quality=90, optimize=True)
     return file.getvalue()
 
 
-def _tags(theirs: Any, ours: Iterable[str]) -> list[str]:
+def _merged_tags(theirs: Any, own: Iterable[str]) -> list[str]:
     kept = [str(t) for t in theirs] if isinstance(theirs, list) else [] if theirs is None else [str(theirs)]
     kept = [t for t in kept if not t.startswith((STYLE_TAG, BASE_TAG))]
-    return kept + [t for t in ours if t not in kept]
+    return kept + [t for t in own if t not in kept]
 
 
-def _data(card: str, where: str | None) -> dict[str, Any]:
+def _parse(card: str, where: str) -> tuple[dict[str, Any], str]:
+    """The metadata and the text of a card."""
     import yaml
+    from huggingface_hub import ModelCard
 
-    block = _BLOCK.match(card)
+    if not card.lstrip().startswith("---"):
+        return {}, card
     try:
-        data = yaml.safe_load(block[1]) if block else None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a 30th of February is a ValueError
+        parsed = ModelCard(card)
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:  # February 30 is a ValueError
         line = f", line {mark.line + 2}" if (mark := getattr(error, "problem_mark", None)) else ""
         raise ArtifactError(
-            f"The metadata at the top of {CARD_FILE} in {where or 'the folder'} is not YAML ({error.__class__.__name__}"
-            f"{line}); correct it there first."
+            f"The metadata of {where} is not a mapping in YAML ({error.__class__.__name__}{line}); correct it first."
         ) from error
-    if data is not None and not isinstance(data, dict):
-        raise ArtifactError(f"The metadata at the top of {CARD_FILE} in {where or 'the folder'} is no list of keys.")
-    return dict(data or {})
+    return parsed.data.to_dict(), parsed.text
 
 
-def _text(card: str) -> str:
-    block = _BLOCK.match(card)
-    return card[block.end() :] if block else card
+def _card(data: Mapping[str, Any], text: str, newline: str = "\n") -> str:
+    from huggingface_hub import ModelCardData
 
-
-def _block(data: Mapping[str, Any]) -> str:
-    import yaml
-
-    return f"---\n{yaml.safe_dump(dict(data), sort_keys=False, allow_unicode=True, width=10_000)}---\n"
+    block = ModelCardData(**data).to_yaml(line_break=newline)
+    return f"---{newline}{block}{newline}---{newline}{text}"
 
 
 def _checksum(body: str) -> str:
-    # the place is filled in on the way to the Hub, and Windows changes line ends; neither is an edit
+    # the place is filled in later, and Windows changes line ends; neither is an edit
     return hashlib.sha256("\n".join(_SOURCE.sub('""', body).rstrip().splitlines()).encode()).hexdigest()[:16]
 
 
-_SOURCE = re.compile(r'(?<=from_pretrained\()"[^"\n]*"|(?<= -s )\S+')
-
-
-def _named(card: str, place: str | None) -> str:
-    """The card with the code in it naming the place where it goes."""
-    if not place or not re.fullmatch(r"[\w./-]+", place):
-        return card
-    return _SOURCE.sub(lambda found: f'"{place}"' if found[0].startswith('"') else place, card)
-
-
 def _body(config: ArtifactConfig, fingerprint: str, gallery: bool) -> str:
+    converted = config.kind == "base" and config.output_activation is not None
+    what, code, limits = _CONVERTED if converted else _BASE if config.kind == "base" else _STYLE
     name = _plain(config.name or ("MetaStyle base" if config.kind == "base" else "A style"))
-    what, code, limits = _BASE if config.kind == "base" else _STYLE
-    if config.kind == "base" and config.output_activation is not None:
-        what, code, limits = _CONVERTED
-    lines = [f"\n# {name}\n", what]
-    if gallery:
-        lines.append("<Gallery />\n")
+    lines = [f"\n# {name}\n", what, *(["<Gallery />\n"] if gallery else [])]
     lines += ["## Use\n", "```bash\npip install metastyle-hub\n```\n", f"```python\n{code}```\n"]
     if config.kind == "style":
-        lines.append(f"```bash\nmetastyle stylize photo.jpg -s {_PLACE} -o out.png\n```\n")
+        lines.append(f"```bash\nmetastyle stylize photo.jpg -s {_PLACEHOLDER} -o out.png\n```\n")
     lines += ["## Facts\n", "| | |\n|---|---|"]
     lines += [f"| {key} | {_plain(value)} |" for key, value in _facts(config, fingerprint)]
-    for title, entries in _lists(config.training or {}):
-        lines += [f"\n## {title}\n", *(f"{i}. {_plain(entry)}" for i, entry in enumerate(entries, 1))]
-    lines += ["\n## Limits\n", limits]
-    if config.output_activation is None:
-        lines.append(_CITATION)
+    for key, entries in (config.training or {}).items():
+        if isinstance(entries, list) and entries:  # such as the stages of a training
+            title = _plain(key.replace("_", " ").capitalize())
+            lines += [f"\n## {title}\n", *(f"{i}. {_plain(entry)}" for i, entry in enumerate(entries, 1))]
+    lines += ["\n## Limits\n", limits, *([] if converted else [_CITATION])]
     return "\n".join(lines)
 
 
 def _facts(config: ArtifactConfig, fingerprint: str) -> Iterable[tuple[str, object]]:
     if config.kind == "style":
-        yield "parameters", _OWNED[config.trainable]
-        yield "base", _base_text(config.base_model)
+        yield "parameters", _STORED[config.trainable]
+        yield "base", _base_link(config.base_model)
     yield "fingerprint of the base" if config.kind == "style" else "fingerprint", f"`{fingerprint[:12]}`"
     yield "network", ", ".join(f"{k} {v}" for k, v in config.architecture.to_dict().items())
-    yield "features of the loss", config.feature_extractor
+    yield "feature extractor of the loss", config.feature_extractor
     if config.steps is not None:
         yield "gradient steps", config.steps
     if config.style_sha256:
-        yield "SHA-256 of the style picture", f"`{config.style_sha256}`"
+        yield "SHA-256 of the style image", f"`{config.style_sha256}`"
     if config.mix:
         yield "mix of", ", ".join(" ".join(map(str, m.values())) for m in config.mix if isinstance(m, Mapping))
     for group in (config.adaptation, config.training):
@@ -233,50 +208,43 @@ def _flat(values: Mapping[str, Any], group: str = "") -> Iterable[tuple[str, obj
             yield group + key, f"{value:g}" if isinstance(value, float) else value
 
 
-def _lists(values: Mapping[str, Any]) -> Iterable[tuple[str, list[object]]]:
-    """What is told in several sentences, such as the stages of a training: a heading, and a line each."""
-    for key, value in values.items():
-        if isinstance(value, list) and value:
-            yield _plain(key.replace("_", " ").capitalize()), value
-
-
-def _base_text(reference: BaseReference | None) -> str:
+def _base_link(reference: BaseReference | None) -> str:
     if reference is None or reference.revision is None:
-        shared = reference is not None and reference.repo_id == "embedded"
-        return "the one in the package" if shared else "not shared"
+        return "that of the package" if reference is not None and reference.repo_id == "embedded" else "not shared"
     return f"[{reference.repo_id}](https://huggingface.co/{reference.repo_id}) at `{reference.revision[:12]}`"
 
 
 def _plain(value: object) -> str:
-    """One line that Markdown and HTML leave as it is: names come from file names, which can hold anything."""
+    """One line without Markdown or HTML: names come from file names, which can hold anything."""
     text = " ".join(str(value).split()).replace("|", "\\|")
     return text.replace("&", "&amp;").replace("<", "&lt;")
 
 
-_STYLE = (
-    "A painting style as a feed-forward network, learned from one picture with "
-    "`metastyle_hub`, after *MetaStyle* (Zhang, Zhu, Zhu, AAAI 2019).\n",
-    f"""from metastyle_hub import MetaStyle
+def _code(extra: str) -> str:
+    return f'from metastyle_hub import MetaStyle\n\n{extra}style.stylize("photo.jpg").save("out.png")\n'
 
-style = MetaStyle.from_pretrained("{_PLACE}")
-style.stylize("photo.jpg").save("out.png")
-style.stylize("photo.jpg", strength=0.6).save("softer.png")
-""",
-    "One style, learned from one picture: colours and strokes carry over, motifs do not. Faces and writing lose "
-    "detail; a smaller `strength` or a larger photo helps. The picture may be under copyright even where this licence "
-    "lets you use the parameters. Pictures that were made with it should say so.\n",
+
+_LOAD_STYLE = f'style = MetaStyle.from_pretrained("{_PLACEHOLDER}")\n'
+_STYLE = (
+    "An artistic style as a feed-forward network, adapted from one image with `metastyle_hub`, after *MetaStyle* "
+    "(Zhang, Zhu, Zhu, AAAI 2019).\n",
+    _code(_LOAD_STYLE) + 'style.stylize("photo.jpg", strength=0.6).save("softer.png")\n',
+    "Colors and strokes of the style image carry over, motifs do not. Faces and text lose detail; a smaller `strength` "
+    "or a larger image helps. The style image may be under copyright even where this license covers the parameters. "
+    "Disclose that images were stylized.\n",
 )
 _BASE = (
-    "A base of `metastyle_hub`: the meta-learned initialisation from "
-    "which a style is learned in about a hundred gradient steps, after *MetaStyle* (Zhang, Zhu, Zhu, AAAI 2019).\n",
-    f"""from metastyle_hub import MetaStyle
-
-base = MetaStyle.from_pretrained("{_PLACE}")
-style = base.adapt("starry_night.jpg", steps=100)
-style.stylize("photo.jpg").save("out.png")
-""",
-    "By itself it returns photos nearly as they are. Styles belong to exactly this base: its fingerprint is checked "
-    "when they are loaded, and only styles of one base can be mixed.\n",
+    "A base of `metastyle_hub`: the meta-trained initialization from which about a hundred gradient steps adapt a "
+    "style, after *MetaStyle* (Zhang, Zhu, Zhu, AAAI 2019).\n",
+    _code(f'base = MetaStyle.from_pretrained("{_PLACEHOLDER}")\nstyle = base.adapt("starry_night.jpg", steps=100)\n'),
+    "Without adaptation it reproduces its input. Styles belong to exactly this base: its fingerprint is checked when "
+    "they are loaded, and only styles of one base can be interpolated.\n",
+)
+_CONVERTED = (
+    "A feed-forward style network of Johnson et al. 2016, converted for `metastyle_hub`.\n",
+    _code(_LOAD_STYLE),
+    "It was not adapted from a base, so `strength` has no effect, and it interpolates with no other style. Check that "
+    "the license of the original lets you share it.\n",
 )
 _CITATION = """## Citation
 
@@ -289,13 +257,3 @@ _CITATION = """## Citation
 }
 ```
 """
-_CONVERTED = (
-    "A feed-forward style network of Johnson et al. 2016, converted for `metastyle_hub`.\n",
-    f"""from metastyle_hub import MetaStyle
-
-style = MetaStyle.from_pretrained("{_PLACE}")
-style.stylize("photo.jpg").save("out.png")
-""",
-    "It was not learned from a base, so `strength` has nothing to fade towards, and it mixes with no other style. "
-    "Check that the licence of the original lets you share it.\n",
-)

@@ -10,9 +10,9 @@ from pathlib import Path
 from metastyle_hub.artifacts.config import CONFIG_FILE, WEIGHTS_FILE
 from metastyle_hub.artifacts.model_card import CARD_FILE, PREVIEW_FILE, STYLE_FILE
 from metastyle_hub.errors import HubError
-from metastyle_hub.hub.download import DownloadOptions, fetch, fetch_extra
+from metastyle_hub.hub.download import locate, read_extra
 from metastyle_hub.hub.search import SORTS, list_styles
-from metastyle_hub.hub.upload import replace_files
+from metastyle_hub.hub.upload import write_artifact
 from metastyle_hub.model import MetaStyle
 
 __all__ = ["configure_list", "configure_pull", "configure_push"]
@@ -90,18 +90,19 @@ def _push(args: argparse.Namespace) -> None:
 
 
 def _pull(args: argparse.Namespace) -> None:
-    snapshot = fetch(args.repo, args.revision, DownloadOptions(force_download=args.force))
-    if snapshot.repo_id is None:
+    place = locate(args.repo, args.revision)
+    if isinstance(place, Path):
         raise HubError(f"{args.repo} is a folder on this machine; name a Hub repo as user/name.")
-    out = args.out or Path(snapshot.repo_id.partition("/")[2])
+    out = args.out or Path(place[0].partition("/")[2])
     if out.is_dir() and any(out.iterdir()) and not args.force:
         raise HubError(f"{out} is not empty; name another folder with -o, or add --force.")
     # loading checks all files, and brings the base of a style into the cache
-    model = MetaStyle.from_pretrained(snapshot.repo_id, revision=snapshot.commit)
-    files = {name: fetch_extra(snapshot, name) for name in (CARD_FILE, PREVIEW_FILE, STYLE_FILE)}
-    files |= {name: (snapshot.folder / name).read_bytes() for name in (WEIGHTS_FILE, CONFIG_FILE)}
-    replace_files(out, {name: data for name, data in files.items() if data is not None})
-    print(f"{out}: {model!r}, from {snapshot}")
+    model = MetaStyle.from_pretrained(args.repo, revision=args.revision, force_download=args.force)
+    assert model.origin is not None
+    names = (WEIGHTS_FILE, CARD_FILE, PREVIEW_FILE, STYLE_FILE, CONFIG_FILE)
+    files = {name: read_extra(model.origin, name) for name in names}
+    write_artifact(out, {name: data for name, data in files.items() if data is not None})
+    print(f"{out}: {model!r}, from {model.origin}")
 
 
 def _list(args: argparse.Namespace) -> None:

@@ -1,8 +1,8 @@
-"""All talk with the Hugging Face Hub, through `huggingface_hub`.
+"""The Hugging Face Hub, through `huggingface_hub`.
 
-reading.py   the files of one commit, and the list of styles
-writing.py   one commit with all files, or none when the repo has them already
-client.py    the client, with these beside it:
-limits.py    how long a request may take
-errors.py    what went wrong, in one sentence
+download.py        the files of one commit, and artifacts from folders and repos
+upload.py          one commit with all files, or none if the repo has them; folders
+search.py          the list of styles
+base_registry.py   the bases in use, and the base that a style names
+errors.py          the client, and its failures as one sentence
 """

@@ -8,7 +8,7 @@ from typing import Any
 
 from metastyle_hub.artifacts.model_card import PREVIEW_FILE, STYLE_TAG, base_tag
 from metastyle_hub.errors import HubError
-from metastyle_hub.hub.client import REPO_ID, asking, client
+from metastyle_hub.hub.errors import REPO_ID, hub_client, hub_errors
 
 __all__ = ["SORTS", "HubStyle", "list_styles"]
 
@@ -17,15 +17,15 @@ SORTS = ("likes", "downloads", "last_modified", "created_at", "trending_score")
 
 @dataclass(frozen=True)
 class HubStyle:
-    """A style as `list_styles` finds it."""
+    """A style as `list_styles` returns it."""
 
     repo_id: str
     author: str
     name: str
     likes: int
     downloads: int
-    preview: str | None  # address of a picture, when the author shared one
-    base: str | None  # the repo of its base; None when that is the one in the package, or was never shared
+    preview: str | None  # URL of an image, if the author shared one
+    base: str | None  # the repo of its base; None if that ships with the package or is not shared
     commit: str | None  # for MetaStyle.from_pretrained(repo_id, revision=commit)
 
 
@@ -38,16 +38,18 @@ def list_styles(
     limit: int | None = None,
     token: str | bool | None = None,
 ) -> Iterator[HubStyle]:
-    """The styles on the Hub, best first, page by page as the iterator is read.
+    """List the styles on the Hub, best first, page by page as the iterator advances.
 
     Args:
         search: part of the repo's name.
-        author: user or organisation.
+        author: user or organization.
         base: only styles of this base: its repo id, or the fingerprint of its parameters.
         sort: one of `SORTS`.
+        limit: at most so many.
+        token: as in huggingface_hub.
 
     Raises:
-        HubError: at once for arguments that make no sense, while iterating when the Hub fails.
+        HubError: at once for wrong arguments, while iterating if the Hub fails.
 
     >>> for style in list_styles("wave", limit=10):
     ...     print(style.repo_id, style.likes)
@@ -59,15 +61,15 @@ def list_styles(
     tags = [STYLE_TAG]
     if base is not None:
         tags.append(f"base_model:{base}" if REPO_ID.fullmatch(base) else base_tag(base))
-    return _listed(tags, search=search, author=author, sort=sort, limit=limit, token=token)
+    return _list(tags, token, search=search, author=author, sort=sort, limit=limit)
 
 
-def _listed(tags: list[str], *, token: str | bool | None, **query: Any) -> Iterator[HubStyle]:
-    api = client(token)
+def _list(tags: list[str], token: str | bool | None, **query: Any) -> Iterator[HubStyle]:
+    api = hub_client(token)
     expand = ["author", "cardData", "downloads", "likes", "sha", "siblings"]
     models = iter(api.list_models(filter=tags, expand=expand, **query))  # type: ignore[arg-type]
     while True:
-        with asking("listing styles", "the list"):
+        with hub_errors("listing styles", "the list"):
             model = next(models, None)
         if model is None:
             return

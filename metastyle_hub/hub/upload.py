@@ -1,4 +1,4 @@
-"""Writing to the Hugging Face Hub: one commit with all files, none when the repo has them already."""
+"""Save and share: the files of a base or style, in a folder or in one commit of a repo."""
 
 from __future__ import annotations
 
@@ -10,31 +10,30 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from metastyle_hub.artifacts.config import WEIGHTS_FILE, ArtifactConfig
+from metastyle_hub.artifacts.config import WEIGHTS_FILE
 from metastyle_hub.artifacts.model_card import (
     CARD_FILE,
     CARD_PIXELS,
     PREVIEW_FILE,
     STYLE_FILE,
-    card_picture,
+    card_image,
     make_card,
     merge_cards,
 )
-from metastyle_hub.artifacts.serialization import Artifact, artifact_files, stored_tensors, write_files
+from metastyle_hub.artifacts.serialization import Artifact, artifact_files, write_files
 from metastyle_hub.errors import ArtifactError, HubError
-from metastyle_hub.hub.client import REPO_ID, asking, client
-from metastyle_hub.hub.download import Snapshot, fetch_extra
-from metastyle_hub.hub.limits import add_file
+from metastyle_hub.hub.download import Snapshot, read_extra
+from metastyle_hub.hub.errors import REPO_ID, hub_client, hub_errors
 from metastyle_hub.images.io import ImageLike, load_image
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo, HfApi
 
-__all__ = ["Attachments", "UploadOptions", "push", "push_artifact", "replace_files", "save_artifact"]
+__all__ = ["Attachments", "UploadOptions", "push", "push_artifact", "save_artifact", "write_artifact"]
 
 log = logging.getLogger(__name__)
 
@@ -42,15 +41,95 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
-class UploadOptions:
-    """How to write to the Hub; names and meaning are huggingface_hub's."""
+class Attachments:
+    """What is stored beside the parameters; nothing by default, since it may not be the user's to share."""
 
-    private: bool | None = None  # of a repo that does not exist yet; None leaves it to the Hub
-    revision: str | None = None  # a branch, made if it does not exist; None is main
-    create_pr: bool = False  # propose the commit to main instead of making it
+    style_image: ImageLike | None = None
+    preview: ImageLike | None = None  # a content image, stored stylized
+    license: str | None = None
+    extra: Mapping[str, bytes] | None = None  # further files by name
+
+    def files(
+        self, artifact: Artifact, fingerprint: str, stylize: Callable[[Image.Image], Image.Image]
+    ) -> dict[str, bytes]:
+        """Return all files by name.
+
+        Args:
+            artifact: the base or style.
+            fingerprint: of its base.
+            stylize: makes the preview.
+
+        Raises:
+            ImageError: for an image that cannot be used.
+        """
+        images: dict[str, bytes] = {}
+        if self.preview is not None:
+            content = load_image(self.preview).copy()
+            content.thumbnail((CARD_PIXELS, CARD_PIXELS))
+            images[PREVIEW_FILE] = card_image(stylize(content))
+        if self.style_image is not None:
+            images[STYLE_FILE] = card_image(load_image(self.style_image))
+        extra = self.extra or {}
+        card = make_card(artifact.config, fingerprint, images={*images, *extra}, license=self.license)
+        return artifact_files(artifact, {**extra, **images, CARD_FILE: card.encode()})
+
+
+@dataclass(frozen=True)
+class UploadOptions:
+    """How to write to the Hub; names and meaning are those of huggingface_hub."""
+
+    private: bool | None = None  # of a new repo; None leaves it to the Hub
+    revision: str | None = None  # a branch, created if it does not exist; None is main
+    create_pr: bool = False  # open a pull request to main instead
     commit_message: str | None = None
     commit_description: str | None = None
     token: str | bool | None = field(default=None, repr=False)
+
+
+def save_artifact(folder: str | os.PathLike[str], files: Mapping[str, bytes], license: str | None) -> Path:
+    """Write files to a folder; an edited card keeps its text, one that cannot be parsed stays unchanged.
+
+    Raises:
+        ArtifactError: if the folder cannot be written.
+    """
+    files = dict(files)
+    try:
+        existing = read_extra(Snapshot(Path(folder)), CARD_FILE)
+        files[CARD_FILE] = merge_cards(existing, files[CARD_FILE], Path(folder).resolve().name, license)
+    except ArtifactError as error:  # a README.md must not cost the user a style
+        log.warning("%s The other files are saved to %s, that one stays unchanged.", error, folder)
+        del files[CARD_FILE]
+    return write_artifact(folder, files)
+
+
+def write_artifact(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> Path:
+    """Write files to a folder and delete the images of another style that was there.
+
+    Raises:
+        ArtifactError: if the folder cannot be written.
+    """
+    weights, replaced = Path(folder) / WEIGHTS_FILE, False
+    with contextlib.suppress(OSError):  # no such file
+        replaced = weights.read_bytes() != files[WEIGHTS_FILE]
+    written = write_files(folder, files)
+    for name in {PREVIEW_FILE, STYLE_FILE} - files.keys() if replaced else ():
+        with contextlib.suppress(OSError):
+            (written / name).unlink()
+    return written
+
+
+def push_artifact(
+    repo_id: str, files: Mapping[str, bytes], options: UploadOptions, *, origin: Snapshot | None, license: str | None
+) -> CommitInfo:
+    """Push files. If they come from a folder with an edited card, that card is pushed.
+
+    Raises:
+        HubError: if the Hub or the network fails.
+    """
+    local = read_extra(origin, CARD_FILE) if origin is not None and origin.repo_id is None else None
+    if local is not None:
+        files = {**files, CARD_FILE: merge_cards(local, files[CARD_FILE], repo_id, license)}
+    return push(repo_id, files, options, license=license)
 
 
 def push(
@@ -62,71 +141,88 @@ def push(
     repo_type: str = "model",
     exact: bool = False,
 ) -> CommitInfo:
-    """One commit with these files; none at all when the repo has them already.
+    """Push files in one commit, or in none if the repo has them already.
 
-    A model's README.md is laid over the repo's: what people wrote there stays, its metadata is brought up to date.
-    Pictures of another style, which the repo held before, go.
+    The README.md of a model keeps an edited text; its metadata is updated. Images of another style are deleted.
 
     Args:
-        license: of a model, wins over the one that its card has.
+        repo_id: "user/name"; created if it does not exist.
+        files: by path in the repo.
+        options: branch, message and so on.
+        license: of a model; overrides that of its card.
         repo_type: "model" or "space".
-        exact: whether what else is in the repo goes away.
+        exact: whether to delete all other files of the repo.
 
     Raises:
-        HubError: the Hub or the way there failed, or the arguments contradict each other.
+        HubError: if the Hub or the network fails, or the arguments contradict each other.
 
     >>> push("me/starry", {"README.md": b"...", "config.json": b"..."}).oid
     '5f3c...'
     """
     options = options or UploadOptions()
-    revision, create_pr = options.revision, options.create_pr
-    if create_pr and revision not in (None, "main"):
-        raise HubError(f"A pull request goes to main; leave out create_pr or the branch {revision!r}.")
-    if revision is not None and _COMMIT.fullmatch(revision):
-        raise HubError(f"A commit cannot be changed; name a branch to push to, not {revision[:12]}.")
-    if not (REPO_ID.fullmatch(repo_id) or (REPO_ID.fullmatch(f"a/{repo_id}") and not create_pr)):
-        raise HubError(f"{repo_id!r} is no Hub repo of the form user/name; check the spelling.")
-    from huggingface_hub import CommitOperationDelete
+    _check(repo_id, options)
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
-    api = client(options.token)
-    with asking(f"pushing to {repo_id}", repo_id, revision):
-        if not create_pr:
-            repo_id = _existing(api, repo_id, repo_type, options.private)
-            if revision not in (None, "main") and not revision.startswith("refs/"):
-                api.create_branch(repo_id, repo_type=repo_type, branch=revision, exist_ok=True)
-        there = api.repo_info(repo_id, repo_type=repo_type, revision=revision)
+    api, revision = hub_client(options.token), options.revision
+    with hub_errors(f"pushing to {repo_id}", repo_id, revision):
+        repo_id, head = _head(api, repo_id, repo_type, options)
         content = dict(files)
         if CARD_FILE in content and repo_type == "model":
-            content[CARD_FILE] = merge_cards(_card_of(api, repo_id, there.sha), content[CARD_FILE], repo_id, license)
-        gone = {file.rfilename for file in getattr(there, "siblings", None) or ()} - {*content, ".gitattributes"}
+            content[CARD_FILE] = merge_cards(_card_of(api, repo_id, head.sha), content[CARD_FILE], repo_id, license)
+        others = {file.rfilename for file in getattr(head, "siblings", None) or ()} - {*content, ".gitattributes"}
         if not exact:
-            gone &= {PREVIEW_FILE, STYLE_FILE}
-            if gone and _same_weights(api, repo_id, there.sha, content.get(WEIGHTS_FILE)):
-                gone = set()
-        surplus = [CommitOperationDelete(name) for name in sorted(gone)]
+            others &= {PREVIEW_FILE, STYLE_FILE}
+            if others and _has_weights(api, repo_id, head.sha, content.get(WEIGHTS_FILE)):
+                others = set()
         return api.create_commit(
             repo_id,
-            [*(add_file(name, data) for name, data in sorted(content.items())), *surplus],
+            [
+                *(CommitOperationAdd(name, data) for name, data in sorted(content.items())),
+                *(CommitOperationDelete(name) for name in sorted(others)),
+            ],
             commit_message=options.commit_message or f"Upload {', '.join(sorted(content))} with metastyle_hub",
             commit_description=options.commit_description,
             revision=revision,
-            create_pr=create_pr,
+            create_pr=options.create_pr,
             repo_type=repo_type,
-            # so that a card edited in the meantime is a conflict, not a loss
-            parent_commit=there.sha,
+            parent_commit=head.sha,  # a card edited meanwhile is a conflict, not a loss
         )
 
 
-def _existing(api: HfApi, repo_id: str, repo_type: str, private: bool | None) -> str:
-    """The full id of a repo, after making it if need be; the server knows the namespace of a bare name."""
-    from huggingface_hub.errors import RepositoryNotFoundError
+def _check(repo_id: str, options: UploadOptions) -> None:
+    if options.create_pr and options.revision not in (None, "main"):
+        raise HubError(f"A pull request goes to main; leave out create_pr or the branch {options.revision!r}.")
+    if options.revision is not None and _COMMIT.fullmatch(options.revision):
+        raise HubError(f"A commit cannot be changed; name a branch to push to, not {options.revision[:12]}.")
+    if not (REPO_ID.fullmatch(repo_id) or (REPO_ID.fullmatch(f"a/{repo_id}") and not options.create_pr)):
+        raise HubError(f"{repo_id!r} is no Hub repo of the form user/name; check the spelling.")
 
-    if "/" in repo_id:
-        with contextlib.suppress(RepositoryNotFoundError):
-            api.repo_info(repo_id, repo_type=repo_type)
-            return repo_id
+
+def _head(api: HfApi, repo_id: str, repo_type: str, options: UploadOptions) -> tuple[str, Any]:
+    """The full id of a repo and the state of the branch; both are created if necessary."""
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+    revision = options.revision
+    branch = revision if revision not in (None, "main") and not revision.startswith("refs/") else None
+    try:
+        if "/" in repo_id:
+            return repo_id, api.repo_info(repo_id, repo_type=repo_type, revision=revision)
+    except RepositoryNotFoundError:
+        if options.create_pr:
+            raise
+    except RevisionNotFoundError:
+        if branch is None:
+            raise
+        api.create_branch(repo_id, repo_type=repo_type, branch=branch, exist_ok=True)
+        return repo_id, api.repo_info(repo_id, repo_type=repo_type, revision=revision)
     sdk = "gradio" if repo_type == "space" else None
-    return api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True, space_sdk=sdk).repo_id
+    # the server adds the namespace to a bare name
+    repo_id = api.create_repo(
+        repo_id, repo_type=repo_type, private=options.private, exist_ok=True, space_sdk=sdk
+    ).repo_id
+    if branch is not None:
+        api.create_branch(repo_id, repo_type=repo_type, branch=branch, exist_ok=True)
+    return repo_id, api.repo_info(repo_id, repo_type=repo_type, revision=revision)
 
 
 def _card_of(api: HfApi, repo_id: str, commit: str | None) -> bytes | None:
@@ -138,8 +234,8 @@ def _card_of(api: HfApi, repo_id: str, commit: str | None) -> bytes | None:
         return None
 
 
-def _same_weights(api: HfApi, repo_id: str, commit: str | None, weights: bytes | None) -> bool:
-    """Whether a repo of a model holds these weights, as far as its hash can tell without a download."""
+def _has_weights(api: HfApi, repo_id: str, commit: str | None, weights: bytes | None) -> bool:
+    """Whether a repo holds these weights, by their hash, without a download."""
     from huggingface_hub import hf_hub_url
     from huggingface_hub.errors import RemoteEntryNotFoundError
 
@@ -149,88 +245,5 @@ def _same_weights(api: HfApi, repo_id: str, commit: str | None, weights: bytes |
         etag = api.get_hf_file_metadata(url=hf_hub_url(repo_id, WEIGHTS_FILE, revision=commit)).etag or ""
     except RemoteEntryNotFoundError:
         return True
-    # of a file outside of LFS, where nobody has reason to put weights, it is no SHA-256
+    # the ETag of a file outside LFS, where weights have no reason to be, is no SHA-256
     return len(etag) != 64 or etag == hashlib.sha256(weights).hexdigest()
-
-
-@dataclass(frozen=True)
-class Attachments:
-    """What goes along with the parameters; nothing unless asked for, since it may not be the user's to share."""
-
-    style_image: ImageLike | None = None
-    preview: ImageLike | None = None  # a photo, to be shown in the style
-    license: str | None = None
-    extra: Mapping[str, bytes] | None = None  # further files by name
-
-    def files(
-        self,
-        config: ArtifactConfig,
-        artifact: Artifact,
-        fingerprint: str,
-        stylize: Callable[[Image.Image], Image.Image],
-    ) -> dict[str, bytes]:
-        """All files by name.
-
-        Args:
-            fingerprint: of the base.
-            stylize: makes the preview.
-
-        Raises:
-            ImageError: a picture that cannot be used.
-        """
-        pictures: dict[str, bytes] = {}
-        if self.preview is not None:
-            photo = load_image(self.preview).copy()
-            photo.thumbnail((CARD_PIXELS, CARD_PIXELS))
-            pictures[PREVIEW_FILE] = card_picture(stylize(photo))
-        if self.style_image is not None:
-            pictures[STYLE_FILE] = card_picture(load_image(self.style_image))
-        extra = self.extra or {}
-        card = make_card(config, fingerprint, pictures={*pictures, *extra}, license=self.license)
-        return artifact_files(config, stored_tensors(artifact.parameters, artifact.predictor), {**extra, **pictures, CARD_FILE: card.encode()})
-
-
-def save_artifact(folder: str | os.PathLike[str], files: Mapping[str, bytes], license: str | None) -> Path:
-    """Write the files; a card that people wrote in keeps its text, and one that cannot be read is left alone.
-
-    Raises:
-        ArtifactError: the folder cannot be written.
-    """
-    files = dict(files)
-    try:
-        existing = fetch_extra(Snapshot(Path(folder)), CARD_FILE)
-        files[CARD_FILE] = merge_cards(existing, files[CARD_FILE], Path(folder).resolve().name, license)
-    except ArtifactError as error:  # whoever has just learned a style must not lose it over a README.md
-        log.warning("%s The rest of %s is saved, that file stays as it was.", error, folder)
-        del files[CARD_FILE]
-    return replace_files(folder, files)
-
-
-def replace_files(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> Path:
-    """Write the files. Pictures of another style, which the folder held before, go: they would show what is not there.
-
-    Raises:
-        ArtifactError: the folder cannot be written.
-    """
-    weights, was_another = Path(folder) / WEIGHTS_FILE, False
-    with contextlib.suppress(OSError):  # none there
-        was_another = weights.read_bytes() != files[WEIGHTS_FILE]
-    written = write_files(folder, files)
-    for name in {PREVIEW_FILE, STYLE_FILE} - files.keys() if was_another else ():
-        with contextlib.suppress(OSError):
-            (written / name).unlink()
-    return written
-
-
-def push_artifact(
-    repo_id: str, files: Mapping[str, bytes], options: UploadOptions, *, origin: Snapshot | None, license: str | None
-) -> CommitInfo:
-    """Push the files. A card that was edited in the folder that they come from goes along as it is there.
-
-    Raises:
-        HubError: the Hub or the way there failed.
-    """
-    if origin is not None and origin.repo_id is None:
-        card = merge_cards(fetch_extra(origin, CARD_FILE), files[CARD_FILE], repo_id, license)
-        files = {**files, CARD_FILE: card}
-    return push(repo_id, files, options, license=license)

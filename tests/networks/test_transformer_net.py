@@ -194,7 +194,10 @@ def test_a_new_network_is_nearly_the_identity():
 
 
 def test_activations_are_those_of_the_residual_blocks_and_of_the_decoder_s_convolutions():
-    network, content = TransformerNet(NetworkConfig(4, 2, noise_injection=False)).double(), tiny.contents(1, dtype=DOUBLE)
+    network, content = (
+        TransformerNet(NetworkConfig(4, 2, noise_injection=False)).double(),
+        tiny.contents(1, dtype=DOUBLE),
+    )
     parameters = tiny.parameters(config=network.config, dtype=DOUBLE)
     with torch.no_grad():
         made = transform_with_activations(network, parameters, content, DOUBLE)

@@ -100,7 +100,7 @@ def compare_tab(studio: Studio, state: gr.State, adapt: Parts, tab: gr.Tab) -> P
         left_list = style_list(texts.LEFT, "left", [texts.CONTENT], texts.CONTENT)
         right_list = style_list(texts.RIGHT, "right", [texts.CONTENT, *studio.gallery], texts.CONTENT)
     pair = pair_output(texts.TAB_COMPARE, "compared", "compare-divider", max_height=600)
-    with gr.Row():
+    with gr.Row(elem_id="compare-row"):
         caption = gr.Markdown(elem_id="compare-caption")
         save = gr.Button(texts.SAVE_BOTH, size="md", scale=0, min_width=220, elem_id="save-both")
     saved = gr.File(label=texts.FILE, visible=False, interactive=False, file_count="multiple", elem_id="compare-files")
