@@ -6,9 +6,9 @@
     where                 w_0 = theta
                           w_t = w_{t-1} - delta * grad L(c, s, M(c; w_{t-1}))             inner loop, support contents c
 
-This is MAML (Finn et al. 2017) with styles as tasks (Zhang, Zhu, Zhu, "MetaStyle", AAAI 2019). The inner loop trains the
-weights and biases of the instance norms alone; the outer loop trains all parameters, with gradients through the inner
-steps. A new style then takes a few dozen steps from theta. docs/method.md lists what the library adds.
+This is MAML (Finn et al. 2017) with styles as tasks (Zhang, Zhu, Zhu, "MetaStyle", AAAI 2019). The inner loop trains
+the weights and biases of the instance norms alone; the outer loop trains all parameters, with gradients through the
+inner steps. A new style then takes a hundred steps from theta. docs/method.md lists what the library adds.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ Parameters = dict[str, Tensor]
 SIZE, IMAGE_SIZE = 48, 128  # pixels: a side of all crops, the short side of all images
 BATCH = 2  # contents per step
 INNER_STEPS, INNER_LR = 1, 0.02  # T and delta
-OUTER_STEPS, OUTER_LR = 60, 2e-3
-ADAPTATION_STEPS, ADAPTATION_LR = 60, 0.03
+OUTER_STEPS, OUTER_LR = 60, 1e-3
+ADAPTATION_STEPS, ADAPTATION_LR = 100, 0.05
 STYLE_WEIGHT = 10.0
 HELD_OUT_STYLE = "mosaic_sun"  # not in meta-training
 FILE = "minimal_metastyle.png"
@@ -102,7 +102,7 @@ def meta_train(
     net: nn.Module, phi: FeatureExtractor, contents: Sequence[Tensor], styles: Sequence[Tensor], steps: int
 ) -> list[float]:
     """The outer loop: Adam on all parameters, one style per step. Trains `net` in place; returns the losses."""
-    theta = dict(net.named_parameters())
+    theta: Parameters = dict(net.named_parameters())
     optimizer = torch.optim.Adam(theta.values(), lr=OUTER_LR)
     losses = []
     for step in range(steps):

@@ -30,6 +30,8 @@ CARD_PIXELS = 1024  # largest side of an image in a card
 
 # metadata that this library sets; everything else in a card belongs to its author
 _OWN_KEYS = ("library_name", "pipeline_tag", "base_model", "base_model_relation", "model_name", "widget")
+# `tags: 2024` is valid YAML that ModelCard does not accept
+_TAGS_SCALAR = re.compile(r"^(tags:[ \t]*)([^\s\[\]{}#-][^\r\n\[\]]*)$", re.MULTILINE)
 _CHECKSUM = re.compile(r"<!-- written by metastyle_hub, checksum ([0-9a-f]{16}) -->\s*\Z")
 _SOURCE = re.compile(r'(?<=from_pretrained\()"[^"\n]*"|(?<= -s )\S+')  # where the card's code loads from
 _PLACEHOLDER = "this-folder"
@@ -141,7 +143,7 @@ def _parse(card: str, where: str) -> tuple[dict[str, Any], str]:
     if not card.lstrip().startswith("---"):
         return {}, card
     try:
-        parsed = ModelCard(card)
+        parsed = ModelCard(_TAGS_SCALAR.sub(r"\1[\2]", card, 1))
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:  # February 30 is a ValueError
         line = f", line {mark.line + 2}" if (mark := getattr(error, "problem_mark", None)) else ""
         raise ArtifactError(

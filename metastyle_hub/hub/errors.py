@@ -66,7 +66,14 @@ def hub_errors(action: str, repo: str, revision: str | None = None) -> Iterator[
         yield
     except MetaStyleError:
         raise
-    except (transport, errors.EntryNotFoundError, OSError, ValueError, RuntimeError) as error:
+    except (
+        transport,
+        errors.EntryNotFoundError,
+        errors.RevisionResolutionError,
+        OSError,
+        ValueError,
+        RuntimeError,
+    ) as error:
         # a failed upload comes wrapped, and so does whatever goes wrong in Xet
         cause = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ is not None else error
         raise HubError(_sentence(cause, action, repo, revision)) from cause

@@ -200,13 +200,14 @@ def _check(repo_id: str, options: UploadOptions) -> None:
 
 def _head(api: HfApi, repo_id: str, repo_type: str, options: UploadOptions) -> tuple[str, Any]:
     """The full id of a repo and the state of the branch; both are created if necessary."""
+    from huggingface_hub import constants
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
-    revision = options.revision
+    revision, timeout = options.revision, float(constants.HF_HUB_DOWNLOAD_TIMEOUT)
     branch = revision if revision not in (None, "main") and not revision.startswith("refs/") else None
     try:
         if "/" in repo_id:
-            return repo_id, api.repo_info(repo_id, repo_type=repo_type, revision=revision)
+            return repo_id, api.repo_info(repo_id, repo_type=repo_type, revision=revision, timeout=timeout)
     except RepositoryNotFoundError:
         if options.create_pr:
             raise
@@ -214,7 +215,7 @@ def _head(api: HfApi, repo_id: str, repo_type: str, options: UploadOptions) -> t
         if branch is None:
             raise
         api.create_branch(repo_id, repo_type=repo_type, branch=branch, exist_ok=True)
-        return repo_id, api.repo_info(repo_id, repo_type=repo_type, revision=revision)
+        return repo_id, api.repo_info(repo_id, repo_type=repo_type, revision=revision, timeout=timeout)
     sdk = "gradio" if repo_type == "space" else None
     # the server adds the namespace to a bare name
     repo_id = api.create_repo(
@@ -222,7 +223,7 @@ def _head(api: HfApi, repo_id: str, repo_type: str, options: UploadOptions) -> t
     ).repo_id
     if branch is not None:
         api.create_branch(repo_id, repo_type=repo_type, branch=branch, exist_ok=True)
-    return repo_id, api.repo_info(repo_id, repo_type=repo_type, revision=revision)
+    return repo_id, api.repo_info(repo_id, repo_type=repo_type, revision=revision, timeout=timeout)
 
 
 def _card_of(api: HfApi, repo_id: str, commit: str | None) -> bytes | None:

@@ -3,7 +3,7 @@
     m_t = mu m_{t-1} + g_t,     u = g_t + mu m_t,     W <- W - lr * 0.2 sqrt(max(rows, columns)) * orth(u)
 
 orth(u) = U V^T for u = U S V^T. Gradients of kernels are nearly of low rank, and so are Adam's steps; what few styles
-need would take long to learn. The factor gives a step the RMS of an Adam step (Liu et al. 2025), so both optimizers
+need would take many steps. The factor gives a step the RMS of an Adam step (Liu et al. 2025), so both optimizers
 take the same learning rate.
 """
 

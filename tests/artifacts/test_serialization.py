@@ -125,16 +125,16 @@ def test_the_fingerprint_tells_parameters_apart_and_nothing_else():
 
 
 def test_a_folder_that_is_not_there(tmp_path):
-    refusal(tmp_path / "none", "There is no folder")
+    refusal(tmp_path / "none", str(tmp_path))
 
 
 def test_a_file_instead_of_a_folder(tmp_path):
     (tmp_path / "file").write_text("x")
-    refusal(tmp_path / "file", "There is no folder")
+    refusal(tmp_path / "file", str(tmp_path))
 
 
 def test_an_empty_folder(tmp_path):
-    refusal(tmp_path, "lacks config.json and model.safetensors")
+    refusal(tmp_path, "config.json", "model.safetensors")
 
 
 def test_pickles_are_never_read(tmp_path):
@@ -144,9 +144,9 @@ def test_pickles_are_never_read(tmp_path):
 
     (tmp_path / "model.pth").write_bytes(pickle.dumps(Bomb()))
     (tmp_path / CONFIG_FILE).write_text(BASE.to_json())
-    refusal(tmp_path, "lacks model.safetensors", "model.pth is not read", "can run code")
+    refusal(tmp_path, "model.safetensors", "model.pth")
     (tmp_path / WEIGHTS_FILE).write_bytes(pickle.dumps(Bomb()))
-    refusal(tmp_path, "damaged")
+    refusal(tmp_path, "model.safetensors")
     assert not (tmp_path / "exploded").exists()
 
 
@@ -154,7 +154,7 @@ def test_pickles_are_never_read(tmp_path):
 def test_truncated_weights(base, cut):
     data = (base / WEIGHTS_FILE).read_bytes()
     (base / WEIGHTS_FILE).write_bytes(data[:cut])
-    refusal(base, "model.safetensors", "damaged")
+    refusal(base, "model.safetensors", "model.safetensors")
 
 
 @pytest.mark.parametrize("text", ["", "{", "not json", "[1, 2", b"\xff\xfe\x00"])
@@ -168,12 +168,12 @@ def test_a_config_that_is_not_json(base, text):
 )
 def test_somebody_else_s_config(base, text):
     (base / CONFIG_FILE).write_text(text)
-    refusal(base, "no metastyle_hub base or style")
+    refusal(base, "config.json")
 
 
 def test_a_newer_format_says_how_to_read_it(base):
     edit_config(base, format_version=FORMAT_VERSION + 1)
-    refusal(base, f"has format {FORMAT_VERSION + 1}", "pip install -U metastyle-hub")
+    refusal(base, str(FORMAT_VERSION + 1), "pip install -U metastyle-hub")
 
 
 @pytest.mark.parametrize("version", [0, "1", None, 1.5])
@@ -192,8 +192,8 @@ def test_a_format_version_that_makes_no_sense(base, version):
         {"architecture": {"residual_blocks": 10**9}},
         {"base_model": {"repo_id": "me/x"}},
         {"base_model": "me/x"},
-        {"parameters": "some"},
-        {"parameters": ["all"]},
+        {"trainable": "some"},
+        {"trainable": ["all"]},
     ],
     ids=str,
 )
@@ -204,19 +204,19 @@ def test_values_that_make_no_sense(base, changes):
 
 def test_a_network_larger_than_any_of_ours_is_refused_before_it_is_made(base):
     edit_config(base, architecture={"width": 129})
-    refusal(base, "width 129", "more than 128 and 32")
+    refusal(base, "width", "129", "128")
     edit_config(base, architecture={"residual_blocks": 33})
-    refusal(base, "33 residual_blocks", "more than 128 and 32")
+    refusal(base, "residual_blocks", "33", "32")
 
 
 def test_a_switch_in_the_config_is_true_or_false(base):
     edit_config(base, architecture={**tiny.NETWORK.to_dict(), "logit_skip": "false"})
-    refusal(base, "logit_skip must be true or false, got 'false'")
+    refusal(base, "logit_skip", "'false'")
 
 
 def test_a_config_nested_without_end(base):
     (base / CONFIG_FILE).write_text("[" * 200_000)
-    refusal(base, "is not JSON")
+    refusal(base, "config.json")
 
 
 def test_a_whole_number_may_be_written_with_a_point(base):
@@ -227,7 +227,7 @@ def test_a_whole_number_may_be_written_with_a_point(base):
 def test_a_style_without_a_base(tmp_path):
     folder = write_artifact(tmp_path, STYLE, tiny.parameters())
     edit_config(folder, base_model=...)
-    refusal(folder, "names no base_model")
+    refusal(folder, "base_model")
 
 
 def test_unknown_keys_warn_and_are_left_out(base, caplog):
@@ -272,7 +272,7 @@ def test_tensors_that_are_not_what_the_config_calls_for(base, damage):
 def test_a_whole_network_is_no_norm_style(tmp_path):
     folder = write_artifact(tmp_path, STYLE, tiny.parameters())
     edit_config(folder, trainable="norm")
-    refusal(folder, "tensors too many")
+    refusal(folder, "decoder.0.conv.bias")
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])

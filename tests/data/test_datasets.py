@@ -172,9 +172,8 @@ def test_a_folder_without_images_is_refused(tmp_path):
 
 
 def test_jitter_changes_contrast_and_saturation_too():
-    image = torch.stack(
-        [torch.linspace(0.3, 0.7, 32).expand(32, 32), torch.full((32, 32), 0.5), torch.full((32, 32), 0.5)]
-    )
+    flat = torch.full((32, 32), 0.5)
+    image = torch.stack([torch.linspace(0.3, 0.7, 32).expand(32, 32), flat, flat])
     plain = random_crop(image, CropConfig(32, min_scale=1, flip=False), np.random.default_rng(0))
     contrasts, saturations = [], []
     for seed in range(40):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
-from hub_fixtures import content, forget, make_style, reference_to
+from hub_fixtures import content, files_of, forget, make_style, reference_to
 from hub_server import LocalHub
 
 from metastyle_hub import MetaStyle
@@ -54,7 +54,7 @@ def test_two_repos_that_call_each_other_their_base_are_refused(hub: LocalHub, ba
     style = make_style(base, 1)
     for repo, other in (("me/a", "me/b"), ("me/b", "me/a")):
         config = replace(style.config, base_model=BaseReference("0" * 64, other, "main"))
-        hub.add(repo, MetaStyle(config, style.state_dict(), base)._files())
+        hub.add(repo, files_of(MetaStyle(config, style.state_dict(), base)))
     with pytest.raises(ArtifactError):
         MetaStyle.from_pretrained("me/a")
 

@@ -222,7 +222,6 @@ def test_identity_steps_do_not_depend_on_the_style():
 
 
 def test_the_noise_offset_of_a_batch_is_used():
-    theta, log_inner_lr = theta_and_log_inner_lr()
     noisy = NetworkConfig(width=4, residual_blocks=1)
     network, theta = TransformerNet(noisy).double(), tiny.parameters(3, noisy, DOUBLE)
     inner_lr = {name: torch.tensor(0.05, dtype=DOUBLE) for name in norm_parameters(theta)}

@@ -174,9 +174,7 @@ def test_the_config_of_a_task_is_that_of_an_adaptation() -> None:
 
 
 def test_the_predictor_finds_better_initializations_than_theta() -> None:
-    config = replace(
-        CONFIG, steps=80, predicted_styles=4, learning_rate=0.0, predictor_learning_rate=1e-2, prediction_weight=0.0, seed=1
-    )  # fmt: skip
+    config = replace(CONFIG, steps=80, seed=1, learning_rate=0.0, predictor_learning_rate=1e-2, prediction_weight=0.0)
     run = trainer(config)
     list(run.run())
     gains = []
