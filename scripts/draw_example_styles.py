@@ -38,7 +38,7 @@ DRAWINGS: dict[str, Callable[[np.random.Generator, int], Array]] = {
     "pastel_dunes": washes.pastel_dunes,
     "pointillist_river": brushwork.pointillist_river,
     "stained_glass": crafts.stained_glass,
-    "watercolour_garden": washes.watercolour_garden,
+    "watercolor_garden": washes.watercolor_garden,
     "woodblock_waves": prints.woodblock_waves,
 }
 

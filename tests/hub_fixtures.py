@@ -1,4 +1,4 @@
-"""What the tests that talk to the local Hub share: a Hub, styles that took no time to learn, and sentences."""
+"""What the tests that talk to the local Hub share: a Hub, styles made without training, and sentences."""
 
 from __future__ import annotations
 

@@ -10,16 +10,16 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # as whole words, in any case
-FORBIDDEN = """
-picture pictures paint paints painted painter stylist stylists film films filmed filming hear heard
-learns lesson lessons widest trunk traced spike spikes spiky lattice lattices carried
-skeleton skeletons steadied steadying judge judges judged judging rival rivals restraint restraints
-rises rolling slots walks guess guesses guessed sheet sheets lessons whoever artefact artefacts
-keep_photo_colors keep_colors photo_channels noise_channels spike_weight grid_weight coarse_share trunk_share
-rise_steps final_rate predicted_start moving_parameters contact_sheet
-""".split()
+FORBIDDEN = (
+    "picture pictures paint paints painted painter stylist stylists film films filmed filming hear heard "
+    "learns lesson lessons widest trunk traced spike spikes spiky lattice lattices carried "
+    "skeleton skeletons steadied steadying judge judges judged judging rival rivals restraint restraints "
+    "rises rolling slots walks guess guesses guessed sheet sheets lessons whoever artefact artefacts "
+    "keep_photo_colors keep_colors photo_channels noise_channels spike_weight grid_weight coarse_share trunk_share "
+    "rise_steps final_rate predicted_start moving_parameters contact_sheet "
+)
 PATTERNS = [
-    *(rf"\b{word}\b" for word in FORBIDDEN),
+    *(rf"\b{word}\b" for word in FORBIDDEN.split()),
     r"\beyes\b",
     r"\bhard look\b",
     r"\bgrid loss\b",

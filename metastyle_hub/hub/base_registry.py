@@ -14,8 +14,8 @@ from metastyle_hub.hub.download import EMBEDDED, DownloadOptions, load_artifact
 __all__ = ["FORMER_BASES", "BaseRegistry"]
 
 FORMER_BASES: Mapping[str, tuple[str, str]] = {}
-"""Bases of earlier versions of this package: fingerprint -> repo and commit. Whoever replaces the base in `pretrained/`
-publishes the old one and adds it here, so that its styles still load."""
+"""Bases of earlier versions of this package: fingerprint -> repo and commit. To replace the base in `pretrained/`,
+publish the old one and add it here, so that its styles still load."""
 
 
 class BaseRegistry:

@@ -97,7 +97,7 @@ def ink_mountains(rng: Generator, size: int) -> Array:
     return finish(mix(image, red, 0.9 * sun * (1 - covered)), 1.08)
 
 
-def watercolour_garden(rng: Generator, size: int) -> Array:
+def watercolor_garden(rng: Generator, size: int) -> Array:
     """Draw a watercolor, wet in wet: petals with dark rims, back-runs, granulating pigment: (size, size, 3)."""
     x, y = coordinates(size)
     background, tooth = paper(rng, size, rgb("#fbf7ee")[0], 0.02)

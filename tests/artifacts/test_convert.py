@@ -1,4 +1,4 @@
-"""A network of the PyTorch examples must paint here what it paints there. The network is written down again below."""
+"""A network of the PyTorch examples gives the same output here. The original is written out here, so nothing is fetched."""
 
 from __future__ import annotations
 

@@ -78,9 +78,9 @@ def test_settings_and_figures_are_in_the_card():
 
 
 def test_the_stages_of_a_training_are_a_numbered_list():
-    stages = ["500 steps of second order", "40,000 rolling steps | with Muon"]
+    stages = ["500 steps of second order", "40,000 long-horizon steps | with Muon"]
     card = make_card(ArtifactConfig(kind="base", training={"data": "photographs", "stages": stages}), PRINT)
-    assert "## Stages\n\n1. 500 steps of second order\n2. 40,000 rolling steps \\| with Muon\n\n## Limits" in card
+    assert "## Stages\n\n1. 500 steps of second order\n2. 40,000 long-horizon steps \\| with Muon\n\n## Limits" in card
     assert "| data | photographs |" in card and "| stages |" not in card
 
 
@@ -163,9 +163,9 @@ def test_cards_that_cannot_be_read_are_left_alone(card, values):
 def test_pictures_go_along_small_and_without_what_cameras_write(tmp_path):
     exif = Image.Exif()
     exif[0x010F] = "Secret Camera"
-    picture = Image.new("RGBA", (3000, 1500), (255, 0, 0, 0))
-    picture.convert("RGB").save(tmp_path / "a.jpg", exif=exif, comment=b"secret note")
-    for image in (Image.open(tmp_path / "a.jpg"), picture):
+    image_ = Image.new("RGBA", (3000, 1500), (255, 0, 0, 0))
+    image_.convert("RGB").save(tmp_path / "a.jpg", exif=exif, comment=b"secret note")
+    for image in (Image.open(tmp_path / "a.jpg"), image_):
         size = image.size
         data = card_image(image)
         assert b"ecret" not in data and b"Exif" not in data and image.size == size

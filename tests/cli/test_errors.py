@@ -79,7 +79,7 @@ def test_a_loss_that_goes_wrong_leaves_no_folder(home, capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments", ["", "stylise photo.png", "stylize photo.png", "adapt", "adapt x -o y --steps many"]
+    "arguments", ["", "stylizes photo.png", "stylize photo.png", "adapt", "adapt x -o y --steps many"]
 )
 def test_a_wrong_command_line_shows_the_usage(capsys, arguments):
     with pytest.raises(SystemExit) as caught:

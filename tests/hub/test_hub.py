@@ -102,7 +102,7 @@ def test_the_path_of_a_local_base_stays_on_this_machine(hub, base, tmp_path):
     assert not any(b"secret" in data for data in files.values())
     assert json.loads(files["config.json"])["base_model"]["repo_id"] == "unshared"
     assert "base_model" not in hub.repos["me/starry"].card()
-    # whoever has the base can still use it
+    # those who have the base can still load it
     mine = MetaStyle.from_pretrained(tmp_path / "secret" / "base")
     assert torch.equal(mine.load_style("me/starry").stylize(content()), style.stylize(content()))
     del mine, again, style
@@ -262,8 +262,8 @@ def test_a_hand_written_card_keeps_its_text(hub, base):
 def test_pictures_go_along_only_on_request(hub, base):
     _, style = published(hub, base)
     assert set(hub.repos["me/starry"].files()) == {".gitattributes", "README.md", "config.json", "model.safetensors"}
-    picture = tiny.image(tiny.style())
-    style.push_to_hub("me/starry", style_image=picture, preview=tiny.image(tiny.content()))
+    image = tiny.image(tiny.style())
+    style.push_to_hub("me/starry", style_image=image, preview=tiny.image(tiny.content()))
     files = hub.repos["me/starry"].files()
     assert files["style.jpg"][:2] == files["preview.jpg"][:2] == b"\xff\xd8"
     (found,) = list_styles()
@@ -275,7 +275,7 @@ def test_pictures_of_another_style_go_with_it(hub, base, tmp_path):
     repo = hub.repos["me/starry"]
     style.push_to_hub("me/starry", style_image=tiny.style(), preview=tiny.image(tiny.content()))
     assert main(["pull", "me/starry", "-o", str(tmp_path / "pulled")]) == 0
-    style.push_to_hub("me/starry", license="mit")  # the same style: its pictures are still its own
+    style.push_to_hub("me/starry", license="mit")  # the same style: its images stays own
     assert {"preview.jpg", "style.jpg"} < repo.files().keys()
     repo.commit({**repo.files(), "notes.txt": b"mine"})
     make_style(shared, 2).push_to_hub("me/starry", preview=tiny.image(tiny.content()))
@@ -367,8 +367,8 @@ def test_photos_of_several_sizes_and_kinds_in_several_styles(base):
     photos = [tiny.image(tiny.content(40, 52)), tiny.image(tiny.content(32, 32)), tiny.image(tiny.content(40, 52, 2))]
     photos += [tiny.image(tiny.content(33, 47)).convert("RGBA")]
     together = base.stylize(photos, styles=styles, preserve_color=True, size=32)
-    for result, picture, style in zip(together, photos, styles, strict=True):
-        alone = style.stylize(picture, preserve_color=True, size=32)
+    for result, image, style in zip(together, photos, styles, strict=True):
+        alone = style.stylize(image, preserve_color=True, size=32)
         assert result.size == alone.size and result.mode == alone.mode
         assert max(abs(a - b) for a, b in zip(result.tobytes(), alone.tobytes(), strict=True)) <= 1
 
