@@ -37,6 +37,7 @@ from metastyle_hub.devices import at_least_float32
 from metastyle_hub.errors import SettingError
 from metastyle_hub.networks.feature_extractor import FeatureExtractor, Features
 from metastyle_hub.networks.layers import instance_norm
+from metastyle_hub.networks.style_predictor import MAX_STYLE_SCALES
 
 __all__ = [
     "MAX_STYLE_SCALES",
@@ -55,7 +56,6 @@ __all__ = [
     "total_variation",
 ]
 
-MAX_STYLE_SCALES = 3  # scales at which style can be compared: full, half, quarter size
 _TONE_PIXELS = 16
 _CHECKERBOARD_PIXELS = 4  # pixels of the image per sample of the coarsest layers
 _CHUNK = 1024  # rows of a bfloat16 product

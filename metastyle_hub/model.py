@@ -35,14 +35,14 @@ from metastyle_hub.adaptation import (
     predicted_initialization,
 )
 from metastyle_hub.artifacts.config import ArtifactConfig, BaseReference
-from metastyle_hub.artifacts.serialization import Artifact, checked_parameters, checked_predictor, fingerprint
+from metastyle_hub.artifacts.serialization import Artifact, checked_artifact, fingerprint
 from metastyle_hub.data.content import ContentImages
 from metastyle_hub.data.examples import example
 from metastyle_hub.devices import memory_errors, resolve_device, resolve_dtype
 from metastyle_hub.errors import ArtifactError, InterpolationError, SettingError
 from metastyle_hub.hub.base_registry import BaseRegistry
 from metastyle_hub.hub.download import DownloadOptions, Snapshot, load_artifact
-from metastyle_hub.hub.upload import Attachments, UploadOptions, push_artifact, save_artifact
+from metastyle_hub.hub.upload import Attachments, UploadOptions, push, save_artifact
 from metastyle_hub.images.io import ImageLike
 from metastyle_hub.interpolation import check_weights, interpolate_parameters
 from metastyle_hub.networks.param_groups import Parameters, largest_trainable, trainable_parameters
@@ -221,13 +221,12 @@ class MetaStyle:
         >>> MetaStyle.from_parameters(trainer.ema).save_pretrained("runs/base")
         """
         described = ArtifactConfig(kind="base", architecture=architecture or NetworkConfig(), **config)
+        tensors = {**parameters, **{f"predictor.{name}": p for name, p in (predictor or {}).items()}}
         remedy = "pass the architecture of the network, architecture=NetworkConfig(...)"
-        checked = checked_parameters(parameters, described, "the parameter dictionary", remedy)
-        copied = {name: p.detach().clone() for name, p in checked.items()}
-        if predictor:
-            predictor = checked_predictor(predictor, described, "the predictor's dictionary", remedy)
-            predictor = {name: p.detach().clone() for name, p in predictor.items()}
-        return cls(described, copied, predictor=predictor or None)
+        artifact = checked_artifact(described, tensors, "the parameter dictionary", remedy)
+        copied = {name: p.detach().clone() for name, p in artifact.parameters.items()}
+        own = artifact.predictor and {name: p.detach().clone() for name, p in artifact.predictor.items()}
+        return cls(described, copied, predictor=own)
 
     @classmethod
     def _from_base_artifact(cls, artifact: Artifact) -> MetaStyle:
@@ -343,7 +342,7 @@ class MetaStyle:
         artifact = replace(self._to_artifact(), config=self.config.without_local_paths())
         files = attachments.files(artifact, self.base.fingerprint, self.stylize)
         options = UploadOptions(private, revision, create_pr, commit_message, commit_description, token)
-        return push_artifact(repo_id, files, options, origin=self.origin, license=license)
+        return push(repo_id, files, options, origin=self.origin, license=license)
 
     # ---- adapt
 

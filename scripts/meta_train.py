@@ -135,9 +135,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--init", help="folder of a base to start from, instead of random weights")
     parser.add_argument("--feature-extractor", choices=tuple(SPECS), default="compact", help="(default compact)")
-    parser.add_argument(
-        "--features-file", type=Path, help="weights of the feature extractor (default: its own)"
-    )
+    parser.add_argument("--features-file", type=Path, help="weights of the feature extractor (default: its own)")
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="of the arithmetic")
     parser.add_argument("--stop-after", type=float, metavar="X", help="seconds after which to checkpoint and stop")
     parser.add_argument("--checkpoint-every", type=int, default=100, metavar="N", help="steps (default 100)")

@@ -358,7 +358,14 @@ class _Handler(BaseHTTPRequestHandler):
     def _info(self, id: str, rev: str = "main") -> None:
         repo = self._repo(id)
         sha = repo.resolve(rev)
-        self._json(self._described(repo, sha))
+        described = self._described(repo, sha)
+        if self.query.get("blobs"):
+            for entry in described["siblings"]:
+                data = repo.commits[sha][entry["rfilename"]]
+                entry |= {"size": len(data), "blobId": _blob_oid(data)}
+                if entry["rfilename"].endswith(LFS_SUFFIXES):
+                    entry["lfs"] = {"sha256": _sha256(data), "size": len(data), "pointerSize": 130}
+        self._json(described)
 
     def _described(self, repo: Repo, sha: str) -> dict[str, Any]:
         return {
@@ -438,10 +445,7 @@ class _Handler(BaseHTTPRequestHandler):
             return {"href": f"{self.hub.storage_url}/lfs/{oid}"}
         count = -(-size // self.hub.part_size)
         parts = {str(i): f"{self.hub.storage_url}/lfs/{oid}/{i}" for i in range(1, count + 1)}
-        return {
-            "href": f"{self.hub.url}/lfs/complete",
-            "header": {"chunk_size": str(self.hub.part_size), **parts},
-        }
+        return {"href": f"{self.hub.url}/lfs/complete", "header": {"chunk_size": str(self.hub.part_size), **parts}}
 
     def _serve_storage(self, path: str) -> None:
         found = re.fullmatch(r"/lfs/(?P<oid>[0-9a-f]{64})(?:/(?P<part>\d+))?", path)

@@ -58,7 +58,7 @@ def test_the_inner_loop_changes_the_norms_alone_and_lowers_the_support_loss() ->
     w = minimal.inner_loop(NET, start, PHI, SUPPORT, STYLE)
     assert_norms_alone(tiny.changed(w, start), start)
     losses = [minimal.perceptual_loss(PHI, minimal.stylize(NET, p, SUPPORT), SUPPORT, STYLE) for p in (start, w)]
-    assert float(losses[1]) < float(losses[0])
+    assert losses[1] < losses[0]
 
 
 def test_a_style_that_is_the_image_has_no_style_loss() -> None:

@@ -48,7 +48,7 @@ class ArtifactConfig(Config):
     mix: list[dict[str, Any]] | None = None  # of an interpolated style: [{"name", "weight"}]
     feature_extractor: str = "compact"  # of the training loss; also the one that a predictor was trained with
     training: dict[str, Any] | None = None  # of a base: how it was trained, and its figures
-    output_activation: str | None = None  # "clamp" for converted networks; None is a sigmoid
+    output_activation: str | None = option(None, "clamp in converted networks, else a sigmoid", choices=(None, "clamp"))
 
     def without_local_paths(self) -> ArtifactConfig:
         """Return the config as it may leave this machine; warn if others cannot load the style."""
@@ -83,10 +83,7 @@ class ArtifactConfig(Config):
             raise ArtifactError(f"{CONFIG_FILE} in {where} is not JSON ({error}); fetch or save it again.") from error
         if not is_artifact_config(values):
             raise ArtifactError(f'{where} is no metastyle_hub base or style: {CONFIG_FILE} lacks "kind".')
-        version = values.get("format_version")
-        if not isinstance(version, int) or version < 1:
-            raise ArtifactError(f"{CONFIG_FILE} in {where} has format_version {version!r}; expected {FORMAT_VERSION}.")
-        if version > FORMAT_VERSION:
+        if isinstance(version := values.setdefault("format_version", None), int) and version > FORMAT_VERSION:
             raise ArtifactError(
                 f"{where} has format {version}, this metastyle_hub {__version__} reads up to {FORMAT_VERSION}; "
                 "update with pip install -U metastyle-hub."
@@ -94,16 +91,12 @@ class ArtifactConfig(Config):
         try:
             if values.get("base_model") is not None:
                 values["base_model"] = BaseReference.from_dict(values["base_model"])
-            config = cls.from_dict(values)
-            size = config.architecture
-            if size.width > _MAX_WIDTH or size.residual_blocks > _MAX_BLOCKS:
-                raise SettingError(
-                    f"width {size.width}, residual_blocks {size.residual_blocks} exceed {_MAX_WIDTH}, {_MAX_BLOCKS}"
-                )
-            if config.output_activation not in (None, "clamp"):
-                raise SettingError(f"output_activation must be clamp or left out, got {config.output_activation!r}")
-            if config.kind == "style" and config.base_model is None:
+            elif values["kind"] == "style":
                 raise SettingError("a style must name its base_model")
+            config = cls.from_dict(values)
+            width, blocks = config.architecture.width, config.architecture.residual_blocks
+            if width > _MAX_WIDTH or blocks > _MAX_BLOCKS:
+                raise SettingError(f"width {width}, residual_blocks {blocks} exceed {_MAX_WIDTH}, {_MAX_BLOCKS}")
         except (TypeError, ValueError, AttributeError) as error:
             raise ArtifactError(f"{CONFIG_FILE} in {where} has a wrong value: {first_line(error)}.") from error
         return config

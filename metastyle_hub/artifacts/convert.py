@@ -19,25 +19,22 @@ import torch
 from torch import Tensor
 
 from metastyle_hub.artifacts.config import ArtifactConfig
-from metastyle_hub.artifacts.serialization import Artifact, checked_parameters
+from metastyle_hub.artifacts.serialization import Artifact, checked_artifact
 from metastyle_hub.errors import ArtifactError
-from metastyle_hub.networks.param_groups import Parameters
 from metastyle_hub.networks.transformer_net import NetworkConfig
 
 __all__ = ["convert_johnson"]
 
 # saved by old versions of PyTorch; instance norm always uses the statistics of its input
-_IGNORED = re.compile(r"(.*\.)?in\d+\.(running_mean|running_var|num_batches_tracked)")
-_LAYERS = (
-    (r"conv([123])\.conv2d\.(weight|bias)", "encoder.{0}.conv.{1}"),
-    (r"in([123])\.(weight|bias)", "encoder.{0}.norm.{1}"),
-    (r"res(\d+)\.conv1\.conv2d\.(weight|bias)", "residual_blocks.{0}.first.conv.{1}"),
-    (r"res(\d+)\.in1\.(weight|bias)", "residual_blocks.{0}.first.norm.{1}"),
-    (r"res(\d+)\.conv2\.conv2d\.(weight|bias)", "residual_blocks.{0}.second.conv.{1}"),
-    (r"res(\d+)\.in2\.(weight|bias)", "residual_blocks.{0}.second.norm.{1}"),
-    (r"deconv([12])\.conv2d\.(weight|bias)", "decoder.{0}.conv.{1}"),
-    (r"in([45])\.(weight|bias)", "decoder.{0}.norm.{1}"),
-)
+_IGNORED = ("running_mean", "running_var", "num_batches_tracked")
+_LAYERS = {
+    **{f"conv{i + 1}.conv2d": f"encoder.{i}.conv" for i in range(3)},
+    **{f"in{i + 1}": f"encoder.{i}.norm" for i in range(3)},
+    **{f"deconv{i + 1}.conv2d": f"decoder.{i}.conv" for i in range(2)},
+    **{f"in{i + 4}": f"decoder.{i}.norm" for i in range(2)},
+    "deconv3.conv2d": "to_rgb",
+}
+_BLOCK_LAYERS = {"conv1.conv2d": "first.conv", "in1": "first.norm", "conv2.conv2d": "second.conv", "in2": "second.norm"}
 
 
 def convert_johnson(file: str | os.PathLike[str], name: str | None = None) -> Artifact:
@@ -55,7 +52,7 @@ def convert_johnson(file: str | os.PathLike[str], name: str | None = None) -> Ar
     >>> artifact = convert_johnson("candy.pth")
     >>> MetaStyle(artifact.config, artifact.parameters).save_pretrained("candy")
     """
-    path = Path(file)
+    path, remedy = Path(file), "convert a network of fast_neural_style"
     if not path.is_file():
         raise ArtifactError(f"There is no file {path}; check the path.")
     try:
@@ -65,9 +62,17 @@ def convert_johnson(file: str | os.PathLike[str], name: str | None = None) -> Ar
             f"{path} holds more than tensors or is damaged, and is not read, since pickled files can run code; save "
             "its state_dict() and convert that."
         ) from error
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ArtifactError(f"{path} is no state dictionary; save the network's state_dict() and convert that.")
-    parameters = _renamed({str(k).removeprefix("module."): v for k, v in state.items()}, path)
+    parameters: dict[str, Tensor] = {}
+    for key, value in state.items():
+        if str(key).endswith(_IGNORED):
+            continue
+        if (new := _new_name(str(key))) is None:
+            raise ArtifactError(f"{path} holds {key}, which that network does not have; {remedy}.")
+        parameters[new] = value.detach().clone()
+    if "encoder.0.conv.weight" not in parameters:
+        raise ArtifactError(f"{path} lacks conv1.conv2d.weight; {remedy}.")
     architecture = NetworkConfig(
         width=parameters["encoder.0.conv.weight"].shape[0],
         residual_blocks=len({key.split(".")[1] for key in parameters if key.startswith("residual_blocks.")}),
@@ -83,33 +88,19 @@ def convert_johnson(file: str | os.PathLike[str], name: str | None = None) -> Ar
         feature_extractor="vgg16",
         training={"converted_from": "fast_neural_style of the PyTorch examples"},
     )
-    remedy = "convert a network of fast_neural_style"
-    checked = checked_parameters(parameters, config, str(path), remedy)
-    checked["encoder.0.conv.weight"] = checked["encoder.0.conv.weight"] * 255
-    for key in ("to_rgb.weight", "to_rgb.bias"):
-        checked[key] = checked[key] / 255
-    return Artifact(config, checked)
-
-
-def _renamed(state: Mapping[str, Tensor], path: Path) -> Parameters:
-    result: Parameters = {}
-    for key, value in state.items():
-        if _IGNORED.fullmatch(key):
-            continue
-        new = _new_name(key)
-        if new is None or not value.is_floating_point():
-            raise ArtifactError(f"{path} holds {key}, which a network of fast_neural_style does not have.")
-        result[new] = value.detach().float()
-    if "encoder.0.conv.weight" not in result:
-        raise ArtifactError(f"{path} lacks conv1.conv2d.weight; convert a network of fast_neural_style.")
-    return result
+    artifact = checked_artifact(config, parameters, str(path), remedy)
+    artifact.parameters["encoder.0.conv.weight"] *= 255
+    artifact.parameters["to_rgb.weight"] /= 255
+    artifact.parameters["to_rgb.bias"] /= 255
+    return artifact
 
 
 def _new_name(key: str) -> str | None:
-    """The name of a parameter in this library."""
-    if found := re.fullmatch(r"deconv3\.conv2d\.(weight|bias)", key):
-        return f"to_rgb.{found[1]}"
-    for pattern, new in _LAYERS:
-        if found := re.fullmatch(pattern, key):
-            return new.format(int(found[1]) - (4 if key.startswith(("in4", "in5")) else 1), found[2])
-    return None
+    """The name of a parameter in this library, or None."""
+    layer, _, kind = key.removeprefix("module.").rpartition(".")
+    if found := re.fullmatch(r"res(\d+)\.(.+)", layer):
+        new = _BLOCK_LAYERS.get(found[2])
+        layer, new = layer, new and f"residual_blocks.{int(found[1]) - 1}.{new}"
+    else:
+        new = _LAYERS.get(layer)
+    return f"{new}.{kind}" if new and kind in ("weight", "bias") else None

@@ -1,8 +1,7 @@
 """A folder with `config.json` and `model.safetensors`: strict to read, atomic to write, never pickle.
 
-kind "base"    the parameters of the whole network, and under "predictor." those of the style predictor, if any
-kind "style"   the parameters of one group: "norm" (13 kB), "decoder" (0.4 MB) or "all" (7 MB); the others are those
-               of the base with the fingerprint that config.json names
+A base stores the parameters of the whole network, and under "predictor." those of its style predictor, if it has one.
+A style stores one group: "norm" (13 kB), "decoder" (0.4 MB) or "all" (7 MB); the others are those of its base.
 """
 
 from __future__ import annotations
@@ -27,24 +26,15 @@ from torch import Tensor
 
 from metastyle_hub.artifacts.config import CONFIG_FILE, WEIGHTS_FILE, ArtifactConfig, is_artifact_config
 from metastyle_hub.errors import ArtifactError
-from metastyle_hub.losses import MAX_STYLE_SCALES
 from metastyle_hub.networks.feature_extractor import SPECS
 from metastyle_hub.networks.param_groups import Parameters, trainable_parameters
-from metastyle_hub.networks.style_predictor import StylePredictor
-from metastyle_hub.networks.transformer_net import NetworkConfig, meta_network
+from metastyle_hub.networks.style_predictor import MAX_STYLE_SCALES, StylePredictor
+from metastyle_hub.networks.transformer_net import meta_network
 
 __all__ = [
-    "Artifact",
-    "artifact_files",
-    "check_folder",
-    "checked_parameters",
-    "checked_predictor",
-    "expected_tensors",
-    "fingerprint",
-    "missing_files_error",
-    "read_artifact",
-    "write_files",
-]
+    "Artifact", "artifact_files", "check_folder", "checked_artifact", "expected_tensors", "fingerprint",
+    "missing_files_error", "read_artifact", "write_files",
+]  # fmt: skip
 
 _PREDICTOR = "predictor."  # prefix of the predictor's tensors
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -96,28 +86,20 @@ def read_artifact(
     folder, where = Path(folder), where or str(folder)
     if not folder.is_dir():
         raise ArtifactError(f"There is no folder {where}; check the path.")
-    names = [path.name for path in folder.iterdir()]
-    if not {CONFIG_FILE, WEIGHTS_FILE} <= set(names):
-        raise missing_files_error(where, names)
     try:
+        names = [path.name for path in folder.iterdir()]
+        if not {CONFIG_FILE, WEIGHTS_FILE} <= set(names):
+            raise missing_files_error(where, names)
         if config is None:
             config = ArtifactConfig.from_json((folder / CONFIG_FILE).read_text(encoding="utf-8"), where)
-        data = (folder / WEIGHTS_FILE).read_bytes()
+        tensors = load_tensors((folder / WEIGHTS_FILE).read_bytes())
     except (OSError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{where} cannot be read: {error}.") from error
-    try:
-        tensors = load_tensors(data)
-    except (SafetensorError, ValueError, KeyError) as error:
+        raise ArtifactError(f"{where} cannot be read: {error}; check its rights, or save it again.") from error
+    except (SafetensorError, KeyError) as error:
         raise ArtifactError(
             f"{WEIGHTS_FILE} in {where} is damaged ({error}); save it again, or load it with force_download=True."
         ) from error
-    what, remedy = f"{WEIGHTS_FILE} in {where}", "save it again"
-    predictor = {name.removeprefix(_PREDICTOR): p for name, p in tensors.items() if name.startswith(_PREDICTOR)}
-    if config.kind != "base" or not predictor:
-        return Artifact(config, checked_parameters(tensors, config, what, remedy))
-    others = {name: p for name, p in tensors.items() if not name.startswith(_PREDICTOR)}
-    checked = checked_predictor(predictor, config, f"the predictor in {what}", remedy)
-    return Artifact(config, checked_parameters(others, config, what, remedy), checked)
+    return checked_artifact(config, tensors, f"{WEIGHTS_FILE} in {where}", "save it again")
 
 
 def missing_files_error(where: str, names: Collection[str]) -> ArtifactError:
@@ -128,50 +110,26 @@ def missing_files_error(where: str, names: Collection[str]) -> ArtifactError:
     return ArtifactError(f"{where} is no metastyle_hub base or style: it lacks {' and '.join(missing)}{hint}.")
 
 
-def checked_parameters(tensors: Mapping[str, Tensor], config: ArtifactConfig, what: str, remedy: str) -> Parameters:
-    """Return the tensors in float32 if they are those that the config calls for, no other, all finite.
+def checked_artifact(config: ArtifactConfig, tensors: Mapping[str, Tensor], what: str, remedy: str) -> Artifact:
+    """Return the artifact, in float32, if the tensors are those that the config calls for, no other, all finite.
 
     Args:
-        tensors: by name.
         config: of the artifact.
-        what, remedy: the name of the tensors and the way out, for messages.
+        tensors: by name; those of a predictor start with "predictor.".
+        what: the name of the tensors in messages.
+        remedy: the way out, in messages.
 
     Raises:
         ArtifactError: for missing or additional tensors, wrong shapes, or values that are not finite.
     """
-    expected = _network_parameters(config.architecture)
-    if config.kind == "style":
-        expected = trainable_parameters(expected, config.trainable)
-    return _checked(tensors, expected, what, remedy)
-
-
-def checked_predictor(tensors: Mapping[str, Tensor], config: ArtifactConfig, what: str, remedy: str) -> Parameters:
-    """Return the tensors of a base's predictor in float32, checked as in `checked_parameters`."""
-    if not (expected := _predictor_parameters(config)):
+    expected = expected_tensors(config)
+    if not any(name.startswith(_PREDICTOR) for name in tensors):
+        expected = {name: p for name, p in expected.items() if not name.startswith(_PREDICTOR)}
+    elif config.kind == "base" and config.feature_extractor not in SPECS:
         known = ", ".join(SPECS)
-        raise ArtifactError(f"{what} was trained with {config.feature_extractor!r}; known extractors are {known}.")
-    return _checked(tensors, expected, what, remedy)
-
-
-def expected_tensors(config: ArtifactConfig) -> Parameters:
-    """Return the largest set of tensors that a file with this config may hold, on the meta device."""
-    predictor = {_PREDICTOR + name: p for name, p in _predictor_parameters(config).items()}
-    return {**_network_parameters(config.architecture), **predictor}
-
-
-def _network_parameters(architecture: NetworkConfig) -> Parameters:
-    return dict(meta_network(architecture).named_parameters())
-
-
-def _predictor_parameters(config: ArtifactConfig) -> Parameters:
-    if config.kind != "base" or config.feature_extractor not in SPECS:
-        return {}
-    channels, parameters = SPECS[config.feature_extractor].gram_channels, _network_parameters(config.architecture)
-    with torch.device("meta"):
-        return StylePredictor(channels, MAX_STYLE_SCALES, parameters).state_dict()
-
-
-def _checked(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str, remedy: str) -> Parameters:
+        raise ArtifactError(
+            f"The predictor in {what} needs {config.feature_extractor!r}; known extractors are {known}."
+        )
     if missing := sorted(expected.keys() - tensors.keys()):
         raise ArtifactError(f"{what} lacks {len(missing)} tensors, such as {missing[0]}; {remedy}.")
     if extra := sorted(tensors.keys() - expected.keys()):
@@ -183,7 +141,22 @@ def _checked(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], what
         # checked as it is returned: a float64 may be finite and yet too large
         if value.dtype not in _DTYPES or not bool(torch.isfinite(value.float()).all()):
             raise ArtifactError(f"{name} in {what} holds values that are not finite in float32; {remedy}.")
-    return {name: tensors[name].float() for name in expected}
+    values = {name: tensors[name].float() for name in expected}
+    predictor = {n.removeprefix(_PREDICTOR): values.pop(n) for n in list(values) if n.startswith(_PREDICTOR)}
+    return Artifact(config, values, predictor or None)
+
+
+def expected_tensors(config: ArtifactConfig) -> Parameters:
+    """Return the largest set of tensors that a file with this config may hold, on the meta device."""
+    parameters: Parameters = dict(meta_network(config.architecture).named_parameters())
+    if config.kind == "style":
+        return trainable_parameters(parameters, config.trainable)
+    if config.feature_extractor not in SPECS:
+        return parameters
+    channels = SPECS[config.feature_extractor].gram_channels
+    with torch.device("meta"):
+        predictor = StylePredictor(channels, MAX_STYLE_SCALES, parameters).state_dict()
+    return parameters | {_PREDICTOR + name: p for name, p in predictor.items()}
 
 
 def artifact_files(artifact: Artifact, extra: Mapping[str, bytes] | None = None) -> dict[str, bytes]:
@@ -201,12 +174,11 @@ def write_files(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> P
         ArtifactError: if the folder cannot be written, or cannot hold these files; see `check_folder`.
     """
     folder = Path(folder)
-    temporary: dict[Path, Path] = {}
     check_folder(folder, files)
+    temporary = {folder / name: folder / f".{secrets.token_hex(8)}.tmp" for name in files}
     try:
-        for name, data in files.items():
-            temporary[folder / name] = folder / f".{secrets.token_hex(8)}.tmp"
-            temporary[folder / name].write_bytes(data)
+        for file, data in zip(temporary.values(), files.values(), strict=True):
+            file.write_bytes(data)
         for target, file in temporary.items():
             file.replace(target)
     except OSError as error:
@@ -228,16 +200,16 @@ def check_folder(folder: str | os.PathLike[str], names: Collection[str] = (WEIGH
     >>> check_folder("starry")
     """
     folder = Path(folder)
+    config = folder / CONFIG_FILE
     for name in names:
         if name in ("", "..") or Path(name).name != name or "\\" in name or "\0" in name:
             raise ArtifactError(f"{name!r} is no file name to write to {folder}; give a name without folders.")
-    config = folder / CONFIG_FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):  # only creating a file tells whether one can be created
             pass
         occupied = next((name for name in names if (folder / name).is_dir()), None)
-        foreign = CONFIG_FILE in names and config.is_file() and not is_artifact_config(_parsed(config))
+        foreign = CONFIG_FILE in names and config.is_file() and not _is_config(config.read_bytes())
     except OSError as error:
         raise _not_writable(folder, error) from error
     if occupied is not None:
@@ -246,14 +218,13 @@ def check_folder(folder: str | os.PathLike[str], names: Collection[str] = (WEIGH
         raise ArtifactError(f"{config} belongs to another library and is not overwritten; choose another folder.")
 
 
-def _parsed(file: Path) -> Any:
+def _is_config(data: bytes) -> bool:
     try:
-        return json.loads(file.read_bytes())
+        return is_artifact_config(json.loads(data))
     except (ValueError, RecursionError):
-        return None
+        return False
 
 
 def _not_writable(folder: Path, error: OSError) -> ArtifactError:
-    return ArtifactError(
-        f"{folder} cannot be written: {error.strerror or error}; choose another folder, or free some space."
-    )
+    reason = error.strerror or error
+    return ArtifactError(f"{folder} cannot be written: {reason}; choose another folder, or free some space.")

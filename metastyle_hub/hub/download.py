@@ -9,15 +9,12 @@ import contextlib
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from metastyle_hub.artifacts.config import CONFIG_FILE, WEIGHTS_FILE, ArtifactConfig
 from metastyle_hub.artifacts.serialization import Artifact, expected_tensors, missing_files_error, read_artifact
-from metastyle_hub.errors import ArtifactError, HubError, MetaStyleError
+from metastyle_hub.errors import ArtifactError, HubError
 from metastyle_hub.hub.errors import REPO_ID, hub_client, hub_errors
-
-if TYPE_CHECKING:
-    from huggingface_hub import HfApi
 
 __all__ = ["EMBEDDED", "DownloadOptions", "Snapshot", "load_artifact", "locate", "read_extra"]
 
@@ -62,8 +59,10 @@ def locate(source: str | os.PathLike[str], revision: str | None = None) -> Path 
     >>> locate("me/starry@v1")
     ('me/starry', 'v1')
     """
-    text = os.fspath(source)
-    if not isinstance(source, str) or (text and _is_folder(text)):
+    text, is_folder = os.fspath(source), not isinstance(source, str)
+    with contextlib.suppress(OSError):  # longer than a path may be
+        is_folder = is_folder or (text != "" and Path(text).is_dir())
+    if is_folder:
         if revision is not None:
             raise ArtifactError(f"{text} is a folder, which has no revision {revision!r}; leave it out.")
         return Path(text)
@@ -73,13 +72,6 @@ def locate(source: str | os.PathLike[str], revision: str | None = None) -> Path 
     if tail and revision is not None and revision != tail:
         raise ArtifactError(f"{text} and revision={revision!r} name two revisions; give one.")
     return repo, tail or revision
-
-
-def _is_folder(text: str) -> bool:
-    try:
-        return Path(text).is_dir()
-    except OSError:  # longer than a path may be
-        return False
 
 
 def load_artifact(
@@ -99,7 +91,7 @@ def load_artifact(
     """
     place, options = locate(source, revision), options or DownloadOptions()
     if isinstance(place, Path):
-        origin, config = Snapshot(place / options.subfolder if options.subfolder else place), None
+        origin, config = Snapshot(place / (options.subfolder or "")), None
     else:
         origin, config = _download(*place, options)
     return replace(read_artifact(origin.folder, str(origin), config), origin=origin)
@@ -107,55 +99,39 @@ def load_artifact(
 
 def _download(repo: str, revision: str | None, options: DownloadOptions) -> tuple[Snapshot, ArtifactConfig]:
     """Download config and weights of one commit into the cache."""
-    if options.force_download and options.local_files_only:
-        raise HubError(f"force_download and local_files_only contradict each other for {repo}; leave out one.")
-    api, action = hub_client(options.token), f"loading {repo}"
-    where: dict[str, Any] = {"cache_dir": options.cache_dir, "local_files_only": options.local_files_only}
-    with hub_errors(action, repo, revision):
-        # resolve once: if the branch moves meanwhile, all files still are of one commit
-        commit: str = api.resolve_revision(repo, revision=revision, **where).resolved
-    where |= {"revision": commit, "force_download": options.force_download, "subfolder": options.subfolder}
-    try:
-        with hub_errors(action, repo, revision):
-            size = _size(api, repo, CONFIG_FILE, where)
-            if size > _MAX_CONFIG_BYTES:
-                raise ArtifactError(
-                    f"{CONFIG_FILE} of {repo} has {size / 1e6:,.1f} MB, so it is no metastyle_hub config."
-                )
-            text = Path(api.hf_hub_download(repo, CONFIG_FILE, **where)).read_text(encoding="utf-8", errors="replace")
-            config = ArtifactConfig.from_json(text, repo)
-            values, size = (
-                sum(p.numel() for p in expected_tensors(config).values()),
-                _size(api, repo, WEIGHTS_FILE, where),
-            )
-            if size > 8 * values + 100_000:  # float64, and a header of names
-                raise ArtifactError(
-                    f"{WEIGHTS_FILE} of {repo} has {size / 1e6:,.1f} MB where its {CONFIG_FILE} calls for "
-                    f"{4 * values / 1e6:,.1f} MB; it was not downloaded."
-                )
-            weights = Path(api.hf_hub_download(repo, WEIGHTS_FILE, **where))
-    except HubError as error:
-        raise _missing_files(error, api, repo, commit) from error.__cause__
-    return Snapshot(weights.parent, repo, commit), config
-
-
-def _size(api: HfApi, repo: str, name: str, where: dict[str, Any]) -> int:
-    """The size of a file that is not downloaded yet, in bytes; 0 if it is not known."""
-    if where["local_files_only"]:
-        return 0
-    return api.hf_hub_download(repo, name, **where, dry_run=True).file_size or 0
-
-
-def _missing_files(error: HubError, api: HfApi, repo: str, commit: str) -> MetaStyleError:
-    """The same error, or one that names the files that the repo lacks."""
     from huggingface_hub.errors import RemoteEntryNotFoundError
 
-    if not isinstance(error.__cause__, RemoteEntryNotFoundError):
-        return error
-    names: list[str] = []
-    with contextlib.suppress(Exception), hub_errors(f"loading {repo}", repo):  # for the message only
-        names = api.list_repo_files(repo, revision=commit)
-    return missing_files_error(repo, names)
+    if options.force_download and options.local_files_only:
+        raise HubError(f"force_download and local_files_only contradict each other for {repo}; leave out one.")
+    api, local = hub_client(options.token), options.local_files_only
+    where: dict[str, Any] = {"cache_dir": options.cache_dir, "local_files_only": local}
+
+    def fetch(name: str, limit: int) -> Path:
+        # a cached file needs no request, and where the size is not known there will be no download
+        size = 0 if local else api.hf_hub_download(repo, name, dry_run=True, **where).file_size or 0
+        if size > limit:
+            raise ArtifactError(
+                f"{name} of {repo} has {size / 1e6:,.1f} MB; a base or style with this {CONFIG_FILE} has at most "
+                f"{limit / 1e6:,.1f} MB, so it was not downloaded."
+            )
+        return Path(api.hf_hub_download(repo, name, **where))
+
+    with hub_errors(f"loading {repo}", repo, revision):
+        # resolve once: if the branch moves meanwhile, all files still are of one commit
+        commit: str = api.resolve_revision(repo, revision=revision, **where).resolved
+        where |= {"revision": commit, "force_download": options.force_download, "subfolder": options.subfolder}
+        try:
+            text = fetch(CONFIG_FILE, _MAX_CONFIG_BYTES).read_text(encoding="utf-8", errors="replace")
+            config = ArtifactConfig.from_json(text, repo)
+            values = sum(p.numel() for p in expected_tensors(config).values())
+            weights = fetch(WEIGHTS_FILE, 8 * values + 100_000)  # float64, and a header of names
+        except RemoteEntryNotFoundError as error:
+            folder = f"{options.subfolder}/" if options.subfolder else ""
+            info: Any = api.repo_info(repo, revision=commit)
+            names = [file.rfilename for file in info.siblings or ()]
+            names = [name.removeprefix(folder) for name in names if name.startswith(folder)]
+            raise missing_files_error(f"{repo}/{folder}".rstrip("/"), names) from error
+    return Snapshot(weights.parent, repo, commit), config
 
 
 def read_extra(snapshot: Snapshot, name: str, token: str | bool | None = None) -> bytes | None:
@@ -166,17 +142,15 @@ def read_extra(snapshot: Snapshot, name: str, token: str | bool | None = None) -
         HubError: if the Hub or the network fails.
     """
     file = snapshot.folder / name
-    if snapshot.repo_id is None or file.is_file():
-        try:
+    try:
+        if file.is_file() or snapshot.repo_id is None:
             return file.read_bytes() if file.is_file() else None
-        except OSError as error:
-            raise ArtifactError(f"{file} cannot be read: {error.strerror}; check its rights.") from error
+    except OSError as error:
+        raise ArtifactError(f"{file} cannot be read: {error.strerror}; check its rights.") from error
     from huggingface_hub.errors import RemoteEntryNotFoundError
 
-    with hub_errors(f"loading {name} of {snapshot.repo_id}", snapshot.repo_id):
-        try:
-            return Path(
-                hub_client(token).hf_hub_download(snapshot.repo_id, name, revision=snapshot.commit)
-            ).read_bytes()
-        except RemoteEntryNotFoundError:
-            return None
+    repo, commit, parts = snapshot.repo_id, snapshot.commit, snapshot.folder.parts
+    subfolder = "/".join(parts[parts.index(commit) + 1 :]) if commit in parts else None
+    with hub_errors(f"loading {name} of {repo}", repo), contextlib.suppress(RemoteEntryNotFoundError):
+        return Path(hub_client(token).hf_hub_download(repo, name, revision=commit, subfolder=subfolder)).read_bytes()
+    return None

@@ -19,126 +19,109 @@ __all__ = ["REPO_ID", "hub_client", "hub_errors"]
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 _XET = re.compile(r"xet-(read|write)-token|xethub|hf[_-]xet")  # in addresses and messages of the Hub's Xet storage
 _LOG_IN = "log in with `hf auth login` or set HF_TOKEN"
-_STATUS = {
-    400: "The Hub refused {action}{said}; correct it and try again.",
-    401: "The Hub does not accept your token for {action}{said}; " + _LOG_IN + ".",
-    403: "Your token may not do this: {action}{said}; get one with the right to do it at {hub}/settings/tokens.",
-    404: "{hub} knows no such address for {action}{said}; check {repo} and HF_ENDPOINT.",
-    409: "{repo} was changed by someone else during {action}{said}; try again.",
-    412: "{repo} was changed by someone else during {action}{said}; try again.",
-    429: "The Hub asks for a pause after too many requests{said}; try again in {pause}.",
+_NOT_CACHED = "{repo} is not in the cache and {setting} is set; unset it once to download it."
+_NO_ANSWER = "{hub} did not answer in time during {action}; check the connection and try again."
+_BROKEN_OFF = "The connection to {hub} broke off during {action} ({reason}); try again."
+_CHANGED = "{repo} was changed by someone else during {action}{said}; try again."
+# by class, the most specific first, by HTTP status, or by what is found out about the error
+_SENTENCES = {
+    "GatedRepoError": "{repo} is gated: request access at {hub}/{repo}, then " + _LOG_IN + ".",
+    "DisabledRepoError": "{repo} was disabled on the Hub; use another one.",
+    "RepositoryNotFoundError": "There is no repo {repo} on {hub}, or it is private; check it, or " + _LOG_IN + ".",
+    "RevisionNotFoundError": "{repo} has no revision {revision!r}; see {hub}/{repo}/tree/main.",
+    "RemoteEntryNotFoundError": "{repo} lacks a file for {action}; see {hub}/{repo}/tree/main.",
+    "OfflineModeIsEnabled": "HF_HUB_OFFLINE is set, which rules out {action}; unset it to go online.",
+    "FileMetadataError": "{hub} does not answer as a Hub does; check HF_ENDPOINT, proxy and firewall.",
+    "LocalTokenNotFoundError": "{doing} needs a token; " + _LOG_IN + ".",
+    "HFValidationError": "{repo!r} is neither a folder nor a Hub repo user/name; check the spelling.",
+    "LocalEntryNotFoundError": _NOT_CACHED,
+    "RevisionResolutionError": _NOT_CACHED,
+    "TimeoutException": _NO_ANSWER,
+    "TimeoutError": _NO_ANSWER,
+    "ConnectError": "{hub} is unreachable for {action} ({reason}); check the connection and HF_ENDPOINT.",
+    "RequestError": _BROKEN_OFF,
+    "400": "The Hub refused {action}{said}; correct it and try again.",
+    "401": "The Hub does not accept your token for {action}{said}; " + _LOG_IN + ".",
+    "403": "Your token may not do this: {action}{said}; get one with the right to do it at {hub}/settings/tokens.",
+    "404": "{hub} knows no such address for {action}{said}; check {repo} and HF_ENDPOINT.",
+    "409": _CHANGED,
+    "412": _CHANGED,
+    "429": "The Hub asks for a pause after too many requests{said}; try again in {pause}.",
+    "5xx": "The Hub failed at {action} ({status}){said}; try again later.",
+    "status": "The Hub answered {action} with {status}{said}; see {hub}/{repo}.",
+    "xet": "{doing} by Xet failed ({reason}); try again, or set HF_HUB_DISABLE_XET=1 to do without Xet.",
+    "file": "{doing} could not write to {place}: {reason}; free some space, or set HF_HUB_CACHE to another folder.",
+    "other": "{doing} failed: {reason}.",
 }
 
 
 def hub_client(token: str | bool | None) -> HfApi:
     """Return the Hub's client, which respects HF_ENDPOINT and HF_TOKEN.
 
+    Time-outs are those of huggingface_hub, 10 s by default: HF_HUB_ETAG_TIMEOUT for answers about a repo or file,
+    HF_HUB_DOWNLOAD_TIMEOUT for each piece of a download. It has none for lists, uploads and commits.
+
     >>> hub_client(None).whoami()["name"]
     """
     # imported late, so that importing metastyle_hub stays quick and touches no network
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, constants
 
-    return HfApi(token=token, library_name="metastyle_hub", library_version=__version__)
+    class Client(HfApi):
+        def repo_info(self, *args: Any, **keywords: Any) -> Any:
+            return super().repo_info(*args, **({"timeout": constants.HF_HUB_ETAG_TIMEOUT} | keywords))
+
+    return Client(token=token, library_name="metastyle_hub", library_version=__version__)
 
 
 @contextlib.contextmanager
 def hub_errors(action: str, repo: str, revision: str | None = None) -> Iterator[None]:
-    """Translate what huggingface_hub raises within the block into a `HubError` of one sentence.
-
-    Time-outs are those of huggingface_hub: HF_HUB_DOWNLOAD_TIMEOUT and HF_HUB_ETAG_TIMEOUT, 10 s each.
+    """Raise a `HubError` of one sentence for any failure of the Hub, the network or the cache within the block.
 
     Args:
         action: as a noun, such as "loading me/starry".
         repo: the repo in question.
         revision: what was asked for.
 
-    Raises:
-        HubError: for any failure of the Hub, the network or the cache.
-
     >>> with hub_errors("loading me/starry", "me/starry"):
     ...     hub_client(None).hf_hub_download("me/starry", "config.json")
     """
     from huggingface_hub import errors
 
-    # the transport was httpx and is httpx2; the parent of the Hub's own error is right in both
-    transport: type[Exception] = errors.HfHubHTTPError.__mro__[1]  # type: ignore[assignment]
+    transport: Any = errors.HfHubHTTPError.__mro__[1]  # httpx.HTTPError or httpx2.HTTPError, by version
+    wrappers = errors.EntryNotFoundError, errors.RevisionResolutionError, RuntimeError  # their cause tells more
     try:
         yield
     except MetaStyleError:
         raise
-    except (
-        transport,
-        errors.EntryNotFoundError,
-        errors.RevisionResolutionError,
-        OSError,
-        ValueError,
-        RuntimeError,
-    ) as error:
-        # a failed upload comes wrapped, and so does whatever goes wrong in Xet
-        cause = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ is not None else error
+    except (transport, OSError, ValueError, *wrappers) as error:
+        cause = error.__cause__ if isinstance(error, wrappers) else None
+        if cause is None or isinstance(cause, errors.OfflineModeIsEnabled):
+            cause = error
         raise HubError(_sentence(cause, action, repo, revision)) from cause
 
 
 def _sentence(error: BaseException, action: str, repo: str, revision: str | None) -> str:
-    from huggingface_hub import constants, errors
+    from huggingface_hub import constants
 
-    hub, reason, doing = constants.ENDPOINT, first_line(error), capitalized(action)
-    not_cached = isinstance(error, errors.RevisionResolutionError | errors.LocalEntryNotFoundError)
-    if not_cached and error.__cause__ and not isinstance(error.__cause__, errors.OfflineModeIsEnabled):
-        return _sentence(error.__cause__, action, repo, revision)
-    kinds: list[tuple[Any, str]] = [
-        (errors.GatedRepoError, f"{repo} is gated: request access at {hub}/{repo}, then {_LOG_IN}."),
-        (errors.DisabledRepoError, f"{repo} was disabled on the Hub; use another one."),
-        (
-            errors.RepositoryNotFoundError,
-            f"There is no repo {repo} on {hub}, or it is private; check it, or {_LOG_IN}.",
-        ),
-        (errors.RevisionNotFoundError, f"{repo} has no revision {revision or 'main'!r}; see {hub}/{repo}/tree/main."),
-        (errors.RemoteEntryNotFoundError, f"{repo} lacks a file for {action}; see {hub}/{repo}/tree/main."),
-        (errors.OfflineModeIsEnabled, f"HF_HUB_OFFLINE is set, which rules out {action}; unset it to go online."),
-        (errors.FileMetadataError, f"{hub} does not answer as a Hub does; check HF_ENDPOINT, proxy and firewall."),
-        (errors.LocalTokenNotFoundError, f"{doing} needs a token; {_LOG_IN}."),
-        (errors.HFValidationError, f"{repo!r} is neither a folder nor a Hub repo user/name; check the spelling."),
-    ]
-    for kind, sentence in kinds:
-        if isinstance(error, kind):
-            return sentence
-    if not_cached:
-        setting = (
-            "HF_HUB_OFFLINE is set; unset it" if constants.HF_HUB_OFFLINE else "local_files_only is set; leave it out"
-        )
-        return f"{repo} is not in the cache and {setting} once to download it."
-    response = getattr(error, "response", None) if isinstance(error, errors.HfHubHTTPError) else None
-    address = str(response.url) if response is not None and response.status_code not in (401, 403, 429) else ""
-    if _XET.search(address) or (response is None and _XET.search(str(error))):
-        return f"{doing} by Xet failed ({reason}); try again, or set HF_HUB_DISABLE_XET=1 to do without Xet."
+    values = {"action": action, "doing": capitalized(action), "repo": repo, "revision": revision or "main"}
+    values |= {"hub": constants.ENDPOINT, "reason": first_line(error)}
+    values["setting"] = "HF_HUB_OFFLINE" if constants.HF_HUB_OFFLINE else "local_files_only"
+    names, response = [kind.__name__ for kind in type(error).__mro__], getattr(error, "response", None)
+    status = response.status_code if response is not None else 0
     if response is not None:
-        return _http(error, action, repo, hub)
-    names = {kind.__name__ for kind in type(error).__mro__}
-    if isinstance(error, TimeoutError) or "TimeoutException" in names:
-        return f"{hub} did not answer in time during {action}; check the connection and try again."
-    if "ConnectError" in names:
-        return f"{hub} is unreachable for {action} ({reason}); check the connection and HF_ENDPOINT."
-    if isinstance(error, errors.HfHubHTTPError.__mro__[1]) or "onsistency check failed" in str(error):
-        return f"The connection to {hub} broke off during {action} ({reason}); try again."
+        said = getattr(error, "server_message", None) or response.headers.get("X-Error-Message") or ""
+        said = first_line(said or (error if status == 400 else ""))
+        pause, number = response.headers.get("Retry-After"), getattr(error, "request_id", None)
+        values |= {"said": f" ({said})" if said else "", "pause": f"{pause} seconds" if pause else "a few minutes"}
+        values["status"] = f"HTTP {status}, request {number}" if number else f"HTTP {status}"
+        names += [str(status), "5xx" if status >= 500 else "status"]
+    if status not in (401, 403, 429) and _XET.search(str(response.url) if response is not None else str(error)):
+        names = ["xet"]
     if isinstance(error, OSError) and error.errno is not None:
         place = Path(str(error.filename or constants.HF_HUB_CACHE))
-        place = place.parent if place.suffix in (".incomplete", ".lock") else place
-        remedy = "free some space, or name another folder with HF_HUB_CACHE or cache_dir"
-        return f"{doing} could not write to {place}: {error.strerror}; {remedy}."
-    return f"{doing} failed: {reason}."
-
-
-def _http(error: Any, action: str, repo: str, hub: str) -> str:
-    status, headers = error.response.status_code, error.response.headers
-    said = first_line(error.server_message or headers.get("X-Error-Message") or "")
-    if status == 400 and not said:
-        said = first_line(error)
-    said, after = f" ({said})" if said else "", headers.get("Retry-After")
-    if status in _STATUS:
-        pause = f"{after} seconds" if after else "a few minutes"
-        return _STATUS[status].format(action=action, said=said, repo=repo, hub=hub, pause=pause)
-    number = f", request {error.request_id}" if error.request_id else ""
-    if status >= 500:
-        return f"The Hub failed at {action} (HTTP {status}{number}){said}; try again later."
-    return f"The Hub answered {action} with HTTP {status}{number}{said}; see {hub}/{repo}."
+        values["place"] = str(place.parent if place.suffix in (".incomplete", ".lock") else place)
+        values["reason"] = error.strerror or values["reason"]
+        names.append("file")
+    if "onsistency check failed" in str(error):  # fewer bytes than announced
+        names.insert(0, "RequestError")
+    return next(_SENTENCES[name] for name in [*names, "other"] if name in _SENTENCES).format(**values)

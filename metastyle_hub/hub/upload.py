@@ -33,7 +33,7 @@ from metastyle_hub.images.io import ImageLike, load_image
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo, HfApi
 
-__all__ = ["Attachments", "UploadOptions", "push", "push_artifact", "save_artifact", "write_artifact"]
+__all__ = ["Attachments", "UploadOptions", "push", "save_artifact", "write_artifact"]
 
 log = logging.getLogger(__name__)
 
@@ -62,16 +62,15 @@ class Attachments:
         Raises:
             ImageError: for an image that cannot be used.
         """
-        images: dict[str, bytes] = {}
+        files = dict(self.extra or {})
         if self.preview is not None:
             content = load_image(self.preview).copy()
             content.thumbnail((CARD_PIXELS, CARD_PIXELS))
-            images[PREVIEW_FILE] = card_image(stylize(content))
+            files[PREVIEW_FILE] = card_image(stylize(content))
         if self.style_image is not None:
-            images[STYLE_FILE] = card_image(load_image(self.style_image))
-        extra = self.extra or {}
-        card = make_card(artifact.config, fingerprint, images={*images, *extra}, license=self.license)
-        return artifact_files(artifact, {**extra, **images, CARD_FILE: card.encode()})
+            files[STYLE_FILE] = card_image(load_image(self.style_image))
+        card = make_card(artifact.config, fingerprint, images=files, license=self.license)
+        return artifact_files(artifact, {**files, CARD_FILE: card.encode()})
 
 
 @dataclass(frozen=True)
@@ -108,28 +107,14 @@ def write_artifact(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -
     Raises:
         ArtifactError: if the folder cannot be written.
     """
-    weights, replaced = Path(folder) / WEIGHTS_FILE, False
+    replaced = False
     with contextlib.suppress(OSError):  # no such file
-        replaced = weights.read_bytes() != files[WEIGHTS_FILE]
+        replaced = (Path(folder) / WEIGHTS_FILE).read_bytes() != files[WEIGHTS_FILE]
     written = write_files(folder, files)
     for name in {PREVIEW_FILE, STYLE_FILE} - files.keys() if replaced else ():
         with contextlib.suppress(OSError):
             (written / name).unlink()
     return written
-
-
-def push_artifact(
-    repo_id: str, files: Mapping[str, bytes], options: UploadOptions, *, origin: Snapshot | None, license: str | None
-) -> CommitInfo:
-    """Push files. If they come from a folder with an edited card, that card is pushed.
-
-    Raises:
-        HubError: if the Hub or the network fails.
-    """
-    local = read_extra(origin, CARD_FILE) if origin is not None and origin.repo_id is None else None
-    if local is not None:
-        files = {**files, CARD_FILE: merge_cards(local, files[CARD_FILE], repo_id, license)}
-    return push(repo_id, files, options, license=license)
 
 
 def push(
@@ -138,6 +123,7 @@ def push(
     options: UploadOptions | None = None,
     *,
     license: str | None = None,
+    origin: Snapshot | None = None,
     repo_type: str = "model",
     exact: bool = False,
 ) -> CommitInfo:
@@ -150,10 +136,12 @@ def push(
         files: by path in the repo.
         options: branch, message and so on.
         license: of a model; overrides that of its card.
+        origin: of the artifact. The README.md of a folder is pushed if somebody edited it there.
         repo_type: "model" or "space".
         exact: whether to delete all other files of the repo.
 
     Raises:
+        ArtifactError: if a README.md cannot be parsed.
         HubError: if the Hub or the network fails, or the arguments contradict each other.
 
     >>> push("me/starry", {"README.md": b"...", "config.json": b"..."}).oid
@@ -163,26 +151,31 @@ def push(
     _check(repo_id, options)
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
-    api, revision = hub_client(options.token), options.revision
-    with hub_errors(f"pushing to {repo_id}", repo_id, revision):
+    api, files = hub_client(options.token), dict(files)
+    with hub_errors(f"pushing to {repo_id}", repo_id, options.revision):
         repo_id, head = _head(api, repo_id, repo_type, options)
-        content = dict(files)
-        if CARD_FILE in content and repo_type == "model":
-            content[CARD_FILE] = merge_cards(_card_of(api, repo_id, head.sha), content[CARD_FILE], repo_id, license)
-        others = {file.rfilename for file in getattr(head, "siblings", None) or ()} - {*content, ".gitattributes"}
+        existing = {file.rfilename: file for file in head.siblings or ()}
+        if CARD_FILE in files and repo_type == "model":
+            draft = read_extra(origin, CARD_FILE) if origin is not None and origin.repo_id is None else None
+            card = None
+            if CARD_FILE in existing:
+                card = Path(api.hf_hub_download(repo_id, CARD_FILE, revision=head.sha)).read_bytes()
+            files[CARD_FILE] = merge_cards(card, files[CARD_FILE], repo_id, license, draft)
+        obsolete = existing.keys() - {*files, ".gitattributes"}
         if not exact:
-            others &= {PREVIEW_FILE, STYLE_FILE}
-            if others and _has_weights(api, repo_id, head.sha, content.get(WEIGHTS_FILE)):
-                others = set()
+            # outside LFS, where weights have no reason to be, the SHA-256 is unknown
+            stored, weights = getattr(existing.get(WEIGHTS_FILE), "lfs", None), files.get(WEIGHTS_FILE)
+            replaced = (
+                stored is not None and weights is not None and stored.sha256 != hashlib.sha256(weights).hexdigest()
+            )
+            obsolete &= {PREVIEW_FILE, STYLE_FILE} if replaced else set()
         return api.create_commit(
             repo_id,
-            [
-                *(CommitOperationAdd(name, data) for name, data in sorted(content.items())),
-                *(CommitOperationDelete(name) for name in sorted(others)),
-            ],
-            commit_message=options.commit_message or f"Upload {', '.join(sorted(content))} with metastyle_hub",
+            [CommitOperationAdd(name, data) for name, data in sorted(files.items())]
+            + [CommitOperationDelete(name) for name in sorted(obsolete)],
+            commit_message=options.commit_message or f"Upload {', '.join(sorted(files))} with metastyle_hub",
             commit_description=options.commit_description,
-            revision=revision,
+            revision=options.revision,
             create_pr=options.create_pr,
             repo_type=repo_type,
             parent_commit=head.sha,  # a card edited meanwhile is a conflict, not a loss
@@ -200,51 +193,23 @@ def _check(repo_id: str, options: UploadOptions) -> None:
 
 def _head(api: HfApi, repo_id: str, repo_type: str, options: UploadOptions) -> tuple[str, Any]:
     """The full id of a repo and the state of the branch; both are created if necessary."""
-    from huggingface_hub import constants
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
-    revision, timeout = options.revision, float(constants.HF_HUB_DOWNLOAD_TIMEOUT)
-    branch = revision if revision not in (None, "main") and not revision.startswith("refs/") else None
+    branch = options.revision
+    wanted: dict[str, Any] = {"repo_type": repo_type, "revision": branch, "files_metadata": True}
+    is_new = branch not in (None, "main") and not str(branch).startswith("refs/")
     try:
         if "/" in repo_id:
-            return repo_id, api.repo_info(repo_id, repo_type=repo_type, revision=revision, timeout=timeout)
+            return repo_id, api.repo_info(repo_id, **wanted)
+    except RevisionNotFoundError:
+        if not is_new:
+            raise
     except RepositoryNotFoundError:
         if options.create_pr:
             raise
-    except RevisionNotFoundError:
-        if branch is None:
-            raise
-        api.create_branch(repo_id, repo_type=repo_type, branch=branch, exist_ok=True)
-        return repo_id, api.repo_info(repo_id, repo_type=repo_type, revision=revision, timeout=timeout)
-    sdk = "gradio" if repo_type == "space" else None
     # the server adds the namespace to a bare name
-    repo_id = api.create_repo(
-        repo_id, repo_type=repo_type, private=options.private, exist_ok=True, space_sdk=sdk
-    ).repo_id
-    if branch is not None:
-        api.create_branch(repo_id, repo_type=repo_type, branch=branch, exist_ok=True)
-    return repo_id, api.repo_info(repo_id, repo_type=repo_type, revision=revision, timeout=timeout)
-
-
-def _card_of(api: HfApi, repo_id: str, commit: str | None) -> bytes | None:
-    from huggingface_hub.errors import RemoteEntryNotFoundError
-
-    try:
-        return Path(api.hf_hub_download(repo_id, CARD_FILE, revision=commit)).read_bytes()
-    except RemoteEntryNotFoundError:
-        return None
-
-
-def _has_weights(api: HfApi, repo_id: str, commit: str | None, weights: bytes | None) -> bool:
-    """Whether a repo holds these weights, by their hash, without a download."""
-    from huggingface_hub import hf_hub_url
-    from huggingface_hub.errors import RemoteEntryNotFoundError
-
-    if weights is None:
-        return True
-    try:
-        etag = api.get_hf_file_metadata(url=hf_hub_url(repo_id, WEIGHTS_FILE, revision=commit)).etag or ""
-    except RemoteEntryNotFoundError:
-        return True
-    # the ETag of a file outside LFS, where weights have no reason to be, is no SHA-256
-    return len(etag) != 64 or etag == hashlib.sha256(weights).hexdigest()
+    sdk = "gradio" if repo_type == "space" else None
+    url = api.create_repo(repo_id, repo_type=repo_type, private=options.private, exist_ok=True, space_sdk=sdk)
+    if is_new:
+        api.create_branch(url.repo_id, repo_type=repo_type, branch=str(branch), exist_ok=True)
+    return url.repo_id, api.repo_info(url.repo_id, **wanted)

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 from metastyle_hub.networks.param_groups import Parameters, norm_parameters
 
-__all__ = ["StylePredictor"]
+__all__ = ["MAX_STYLE_SCALES", "StylePredictor"]
+
+MAX_STYLE_SCALES = 3  # scales at which style can be compared: full, half, quarter size
 
 _DIRECTIONS = (64, 96, 128)  # projections per tap at full size, at most the channels of the tap
 _COARSE_DIRECTIONS = (32, 48, 64)  # the same at the smaller scales
