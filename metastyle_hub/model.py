@@ -41,7 +41,7 @@ from metastyle_hub.data.examples import example
 from metastyle_hub.devices import memory_errors, resolve_device, resolve_dtype
 from metastyle_hub.errors import ArtifactError, InterpolationError, SettingError
 from metastyle_hub.hub.base_registry import BaseRegistry
-from metastyle_hub.hub.download import DownloadOptions, Snapshot, load_artifact
+from metastyle_hub.hub.download import EMBEDDED, DownloadOptions, Snapshot, load_artifact
 from metastyle_hub.hub.upload import Attachments, UploadOptions, push, save_artifact
 from metastyle_hub.images.io import ImageLike
 from metastyle_hub.interpolation import check_weights, interpolate_parameters
@@ -721,7 +721,7 @@ class MetaStyle:
         origin, number = self.base.origin, self.base.fingerprint
         if origin is None:
             return BaseReference(number, "unshared")
-        if origin.in_package:
+        if origin.folder == EMBEDDED:
             return BaseReference(number)
         return BaseReference(number, origin.repo_id or str(origin.folder.resolve()), origin.commit)
 

@@ -1,4 +1,4 @@
-"""MetaStyle in 150 lines, without options: bilevel meta-training, adaptation, stylization.
+"""The method in one file, without options: bilevel meta-training, adaptation, stylization.
 
     python scripts/minimal_metastyle.py     # half a minute on two cores; prints losses, writes minimal_metastyle.png
 

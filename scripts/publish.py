@@ -20,7 +20,7 @@ from metastyle_hub import AdaptationConfig, MetaStyle, MetaStyleError
 from metastyle_hub.artifacts.config import CONFIG_FILE, ArtifactConfig
 from metastyle_hub.config import add_arguments, from_arguments
 from metastyle_hub.data.examples import example, example_styles
-from metastyle_hub.hub.upload import UploadOptions, push
+from metastyle_hub.hub.errors import hub_client, hub_errors
 from metastyle_hub.images.io import image_sha256
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -60,10 +60,9 @@ def publish(args: argparse.Namespace) -> None:
         style = base.load_style(folder)
         style.push_to_hub(repo, style_image=example(name), preview=example(PREVIEW), commit_message=f"Style {name}")
     if args.space.is_dir():
-        files = _files(args.space)
-        _report(args, f"spaces/{space_repo}", f"Space of {len(files)} files from {args.space}")
+        _report(args, f"spaces/{space_repo}", f"Space from {args.space}")
         if not args.dry_run:
-            push(space_repo, files, UploadOptions(commit_message="Space"), repo_type="space", exact=True)
+            _push_space(args.space, space_repo)
     if args.dry_run:
         print("Nothing was sent; add --no-dry-run to publish.")
 
@@ -84,11 +83,19 @@ def _is_adapted(folder: Path, name: str, fingerprint: str, config: AdaptationCon
     return settings == json.loads(json.dumps(config.to_dict()))
 
 
-def _files(folder: Path) -> dict[str, bytes]:
-    """Return the files of a folder by relative path, without hidden ones and caches."""
-    paths = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()]
-    kept = [path for path in paths if not any(part.startswith((".", "__")) for part in path.parts)]
-    return {path.as_posix(): (folder / path).read_bytes() for path in kept}
+def _push_space(folder: Path, repo: str) -> None:
+    """Make a Space hold exactly the files of a folder, without hidden ones and caches."""
+    api = hub_client(None)
+    with hub_errors(f"pushing to {repo}", repo):
+        api.create_repo(repo, repo_type="space", space_sdk="gradio", exist_ok=True)
+        api.upload_folder(
+            repo_id=repo,
+            repo_type="space",
+            folder_path=folder,
+            commit_message="Space",
+            ignore_patterns=[".*", "*/.*", "__*", "*/__*"],
+            delete_patterns="*",
+        )
 
 
 def _report(args: argparse.Namespace, repo: str, content: str) -> None:

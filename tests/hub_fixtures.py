@@ -20,6 +20,7 @@ from torch import Tensor
 import metastyle_hub.model as model_module
 from metastyle_hub import MetaStyle, MetaStyleError
 from metastyle_hub.artifacts.config import ArtifactConfig, BaseReference
+from metastyle_hub.hub.download import EMBEDDED
 from metastyle_hub.networks.param_groups import trainable_parameters
 
 
@@ -62,7 +63,7 @@ def reference_to(base: MetaStyle) -> BaseReference:
     """How a style names this base."""
     if base.origin is None:
         return BaseReference(base.fingerprint, "unshared")
-    if base.origin.in_package:
+    if base.origin.folder == EMBEDDED:
         return BaseReference(base.fingerprint)
     return BaseReference(base.fingerprint, base.origin.repo_id or str(base.origin.folder), base.origin.commit)
 

@@ -68,11 +68,7 @@ class ArtifactConfig(Config):
 
     @classmethod
     def from_json(cls, text: str, where: str) -> ArtifactConfig:
-        """Parse and check the text of a file.
-
-        Args:
-            text: JSON.
-            where: the name of the folder or repo in messages.
+        """Parse and check the text of a file; `where` names its folder or repo in messages.
 
         Raises:
             ArtifactError: for text that is not JSON, not ours, newer than this library, or has wrong values.

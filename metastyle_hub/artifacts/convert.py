@@ -56,14 +56,14 @@ def convert_johnson(file: str | os.PathLike[str], name: str | None = None) -> Ar
     if not path.is_file():
         raise ArtifactError(f"There is no file {path}; check the path.")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state: Mapping[object, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+            raise TypeError("no state dictionary")
     except Exception as error:  # unpickling fails in many ways
         raise ArtifactError(
-            f"{path} holds more than tensors or is damaged, and is not read, since pickled files can run code; save "
-            "its state_dict() and convert that."
+            f"{path} is damaged, or holds more than a dictionary of tensors, which could run code; save the network's "
+            "state_dict() and convert that."
         ) from error
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ArtifactError(f"{path} is no state dictionary; save the network's state_dict() and convert that.")
     parameters: dict[str, Tensor] = {}
     for key, value in state.items():
         if str(key).endswith(_IGNORED):
@@ -73,16 +73,11 @@ def convert_johnson(file: str | os.PathLike[str], name: str | None = None) -> Ar
         parameters[new] = value.detach().clone()
     if "encoder.0.conv.weight" not in parameters:
         raise ArtifactError(f"{path} lacks conv1.conv2d.weight; {remedy}.")
-    architecture = NetworkConfig(
-        width=parameters["encoder.0.conv.weight"].shape[0],
-        residual_blocks=len({key.split(".")[1] for key in parameters if key.startswith("residual_blocks.")}),
-        logit_skip=False,
-        noise_injection=False,
-        upsampling="nearest",
-    )
+    width = parameters["encoder.0.conv.weight"].shape[0]
+    blocks = len({key.split(".")[1] for key in parameters if key.startswith("residual_blocks.")})
     config = ArtifactConfig(
         kind="base",
-        architecture=architecture,
+        architecture=NetworkConfig(width, blocks, logit_skip=False, upsampling="nearest", noise_injection=False),
         name=name or path.stem,
         output_activation="clamp",
         feature_extractor="vgg16",
@@ -98,9 +93,7 @@ def convert_johnson(file: str | os.PathLike[str], name: str | None = None) -> Ar
 def _new_name(key: str) -> str | None:
     """The name of a parameter in this library, or None."""
     layer, _, kind = key.removeprefix("module.").rpartition(".")
-    if found := re.fullmatch(r"res(\d+)\.(.+)", layer):
-        new = _BLOCK_LAYERS.get(found[2])
-        layer, new = layer, new and f"residual_blocks.{int(found[1]) - 1}.{new}"
-    else:
-        new = _LAYERS.get(layer)
+    new = _LAYERS.get(layer)
+    if (found := re.fullmatch(r"res(\d+)\.(.+)", layer)) and found[2] in _BLOCK_LAYERS:
+        new = f"residual_blocks.{int(found[1]) - 1}.{_BLOCK_LAYERS[found[2]]}"
     return f"{new}.{kind}" if new and kind in ("weight", "bias") else None

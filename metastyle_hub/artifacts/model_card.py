@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -21,13 +21,12 @@ if TYPE_CHECKING:
     from huggingface_hub import RepoCard
 
 __all__ = [
-    "CARD_FILE", "CARD_PIXELS", "PREVIEW_FILE", "STYLE_FILE", "STYLE_TAG", "base_tag", "card_image", "make_card",
-    "merge_cards",
+    "CARD_FILE", "PREVIEW_FILE", "STYLE_FILE", "STYLE_TAG", "base_tag", "card_image", "make_card", "merge_cards",
 ]  # fmt: skip
 
 CARD_FILE, PREVIEW_FILE, STYLE_FILE = "README.md", "preview.jpg", "style.jpg"
 STYLE_TAG, BASE_TAG = "metastyle-style", "metastyle-base"
-CARD_PIXELS = 1024  # largest side of an image in a card
+_MAX_SIDE = 1024  # pixels of an image in a card
 
 # metadata that this library sets; everything else in a card belongs to its author
 _OWN_KEYS = ("library_name", "pipeline_tag", "base_model", "base_model_relation", "model_name", "widget")
@@ -51,25 +50,17 @@ def make_card(
         fingerprint: of the base that it is, or belongs to.
         images: which of preview.jpg and style.jpg are in the folder.
         license: an identifier of the Hub, default apache-2.0.
-
-    >>> "metastyle-style" in make_card(style.config, style.base.fingerprint)
-    True
     """
     from huggingface_hub import ModelCardData
 
     widget = [{"text": text, "output": {"url": name}} for name, text in _CAPTIONS.items() if name in images]
     # a base in the package or on somebody's disk is no repo to link to
     repo = config.base_model.repo_id if config.base_model and config.base_model.revision else None
+    tags = ["metastyle", "style-transfer", STYLE_TAG if config.kind == "style" else BASE_TAG, base_tag(fingerprint)]
     data = ModelCardData(
-        library_name="metastyle_hub",
-        pipeline_tag="image-to-image",
-        license=license or "apache-2.0",
-        tags=["metastyle", "style-transfer", STYLE_TAG if config.kind == "style" else BASE_TAG, base_tag(fingerprint)],
-        model_name=config.name,
-        base_model=repo,
-        base_model_relation="adapter" if repo else None,
-        widget=widget or None,
-    )
+        library_name="metastyle_hub", pipeline_tag="image-to-image", license=license or "apache-2.0", tags=tags,
+        model_name=config.name, base_model=repo, base_model_relation=repo and "adapter", widget=widget or None,
+    )  # fmt: skip
     body = _body(config, fingerprint, bool(widget))
     return f"---\n{data.to_yaml()}\n---\n{body}\n<!-- written by metastyle_hub, checksum {_checksum(body)} -->\n"
 
@@ -85,9 +76,6 @@ def merge_cards(
         place: the repo or folder of the card, for the code in it.
         license: overrides that of the existing card.
         draft: a second README.md, of the folder that is pushed; its text is used if nobody edited that of `existing`.
-
-    Raises:
-        ArtifactError: if a card is not UTF-8 or its metadata is not YAML.
     """
     text, where = new.decode(), f"{CARD_FILE} in {place or 'the folder'}"
     if place and re.fullmatch(r"[\w./-]+", place):
@@ -111,10 +99,11 @@ def merge_cards(
     return card.content.encode()
 
 
-def card_image(image: Image.Image) -> bytes:
-    """Return an image as a JPEG of at most `CARD_PIXELS` a side, on white, without metadata such as place and time."""
+def card_image(image: Image.Image, stylize: Callable[[Image.Image], Image.Image] | None = None) -> bytes:
+    """Return an image, stylized if asked for, as a JPEG of at most 1024 pixels a side, on white, without metadata."""
     image = image.copy()
-    image.thumbnail((CARD_PIXELS, CARD_PIXELS))
+    image.thumbnail((_MAX_SIDE, _MAX_SIDE))
+    image = stylize(image) if stylize is not None else image
     if image.mode == "RGBA":
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     file, image = io.BytesIO(), image.convert("RGB")
@@ -132,15 +121,13 @@ def _parse(data: bytes, where: str) -> RepoCard:
         return RepoCard(text if text.lstrip().startswith("---") else f"---\n{{}}\n---\n{text}")
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:  # February 30 is a ValueError
         line = f", line {mark.line + 2}" if (mark := getattr(error, "problem_mark", None)) else ""
-        raise ArtifactError(
-            f"The {where} is not UTF-8 text with a mapping in YAML ({type(error).__name__}{line}); correct it first."
-        ) from error
+        kind = type(error).__name__
+        raise ArtifactError(f"The {where} is no UTF-8 text with a YAML mapping ({kind}{line}); correct it.") from error
 
 
 def _is_generated(text: str) -> bool:
     """Whether nobody edited the text of a card."""
-    mark = _CHECKSUM.search(text)
-    return mark is not None and mark[1] == _checksum(text[: mark.start()])
+    return any(mark[1] == _checksum(text[: mark.start()]) for mark in _CHECKSUM.finditer(text))
 
 
 def _checksum(body: str) -> str:
@@ -152,10 +139,9 @@ def _body(config: ArtifactConfig, fingerprint: str, gallery: bool) -> str:
     converted = config.kind == "base" and config.output_activation is not None
     what, code, limits = _CONVERTED if converted else _BASE if config.kind == "base" else _STYLE
     facts = "\n".join(f"| {key} | {_plain(value)} |" for key, value in _facts(config, fingerprint))
-    parts = [f"\n# {_plain(config.name or f'A MetaStyle {config.kind}')}", what, *(["<Gallery />"] if gallery else [])]
-    parts += ["## Use", f"```bash\npip install metastyle-hub\n```\n\n```python\n{_IMPORT}{code}```"]
-    if config.kind == "style":
-        parts.append("```bash\nmetastyle stylize photo.jpg -s this-folder -o out.png\n```")
+    title, command = _plain(config.name or f"A MetaStyle {config.kind}"), _COMMAND if config.kind == "style" else ""
+    parts = [f"\n# {title}", what, *(["<Gallery />"] if gallery else []), "## Use"]
+    parts += [f"```bash\npip install metastyle-hub\n{command}```", f"```python\n{_IMPORT}{code}```"]
     parts += ["## Facts", f"| | |\n|---|---|\n{facts}"]
     for key, entries in (config.training or {}).items():
         if isinstance(entries, list) and entries:  # such as the stages of a training
@@ -191,6 +177,7 @@ def _plain(value: object) -> str:
     return " ".join(str(value).split()).replace("|", "\\|").replace("&", "&amp;").replace("<", "&lt;")
 
 
+_COMMAND = "metastyle stylize photo.jpg -s this-folder -o out.png\n"
 _IMPORT = "from metastyle_hub import MetaStyle\n\n"
 _LOAD = 'style = MetaStyle.from_pretrained("this-folder")\nstyle.stylize("photo.jpg").save("out.png")\n'
 # what it is, code, limits
@@ -218,9 +205,7 @@ _CONVERTED = (
 )
 _CITATION = """```bibtex
 @inproceedings{zhang2019metastyle,
-  title     = {MetaStyle: Three-Way Trade-off among Speed, Flexibility, and Quality in Neural Style Transfer},
-  author    = {Zhang, Chi and Zhu, Yixin and Zhu, Song-Chun},
-  booktitle = {Proceedings of the AAAI Conference on Artificial Intelligence},
-  year      = {2019}
+  title = {MetaStyle: Three-Way Trade-off among Speed, Flexibility, and Quality in Neural Style Transfer},
+  author = {Zhang, Chi and Zhu, Yixin and Zhu, Song-Chun}, booktitle = {AAAI}, year = {2019}
 }
 ```"""

@@ -10,9 +10,8 @@ import contextlib
 import hashlib
 import json
 import os
-import secrets
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,8 +19,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
+from safetensors.torch import load, save
 from torch import Tensor
 
 from metastyle_hub.artifacts.config import CONFIG_FILE, WEIGHTS_FILE, ArtifactConfig, is_artifact_config
@@ -79,9 +77,6 @@ def read_artifact(
         folder: with `config.json` and `model.safetensors`.
         where: the name of the folder in messages, default its path.
         config: the parsed `config.json`, if the caller has it.
-
-    Raises:
-        ArtifactError: if something is missing, damaged or wrong.
     """
     folder, where = Path(folder), where or str(folder)
     if not folder.is_dir():
@@ -92,7 +87,7 @@ def read_artifact(
             raise missing_files_error(where, names)
         if config is None:
             config = ArtifactConfig.from_json((folder / CONFIG_FILE).read_text(encoding="utf-8"), where)
-        tensors = load_tensors((folder / WEIGHTS_FILE).read_bytes())
+        tensors = load((folder / WEIGHTS_FILE).read_bytes())
     except (OSError, UnicodeDecodeError) as error:
         raise ArtifactError(f"{where} cannot be read: {error}; check its rights, or save it again.") from error
     except (SafetensorError, KeyError) as error:
@@ -113,11 +108,7 @@ def missing_files_error(where: str, names: Collection[str]) -> ArtifactError:
 def checked_artifact(config: ArtifactConfig, tensors: Mapping[str, Tensor], what: str, remedy: str) -> Artifact:
     """Return the artifact, in float32, if the tensors are those that the config calls for, no other, all finite.
 
-    Args:
-        config: of the artifact.
-        tensors: by name; those of a predictor start with "predictor.".
-        what: the name of the tensors in messages.
-        remedy: the way out, in messages.
+    The names of a predictor's tensors start with "predictor."; `what` and `remedy` are for messages.
 
     Raises:
         ArtifactError: for missing or additional tensors, wrong shapes, or values that are not finite.
@@ -130,16 +121,12 @@ def checked_artifact(config: ArtifactConfig, tensors: Mapping[str, Tensor], what
         raise ArtifactError(
             f"The predictor in {what} needs {config.feature_extractor!r}; known extractors are {known}."
         )
-    if missing := sorted(expected.keys() - tensors.keys()):
-        raise ArtifactError(f"{what} lacks {len(missing)} tensors, such as {missing[0]}; {remedy}.")
-    if extra := sorted(tensors.keys() - expected.keys()):
-        raise ArtifactError(f"{what} has {len(extra)} additional tensors, such as {extra[0]}; {remedy}.")
-    for name, value in tensors.items():
-        shape, right = tuple(value.shape), tuple(expected[name].shape)
+    for name in sorted(expected.keys() | tensors.keys()):
+        shape, right = (str(tuple(t[name].shape)) if name in t else "absent" for t in (tensors, expected))
         if shape != right:
-            raise ArtifactError(f"{name} in {what} has shape {shape}, expected {right}; {remedy}.")
+            raise ArtifactError(f"The shape of {name} in {what} is {shape}, expected is {right}; {remedy}.")
         # checked as it is returned: a float64 may be finite and yet too large
-        if value.dtype not in _DTYPES or not bool(torch.isfinite(value.float()).all()):
+        if tensors[name].dtype not in _DTYPES or not bool(torch.isfinite(tensors[name].float()).all()):
             raise ArtifactError(f"{name} in {what} holds values that are not finite in float32; {remedy}.")
     values = {name: tensors[name].float() for name in expected}
     predictor = {n.removeprefix(_PREDICTOR): values.pop(n) for n in list(values) if n.startswith(_PREDICTOR)}
@@ -163,30 +150,19 @@ def artifact_files(artifact: Artifact, extra: Mapping[str, bytes] | None = None)
     """Return the files of an artifact by name; `config.json`, which makes it one, comes last."""
     tensors = {**artifact.parameters, **{_PREDICTOR + name: p for name, p in (artifact.predictor or {}).items()}}
     values = {name: p.detach().to("cpu", torch.float32).contiguous() for name, p in tensors.items()}
-    weights = save_tensors(values, metadata={"format": "pt"})
+    weights = save(values, metadata={"format": "pt"})
     return {WEIGHTS_FILE: weights, **(extra or {}), CONFIG_FILE: artifact.config.to_json().encode()}
 
 
 def write_files(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> Path:
-    """Write files to a folder, each whole or not at all, in their order.
-
-    Raises:
-        ArtifactError: if the folder cannot be written, or cannot hold these files; see `check_folder`.
-    """
+    """Write files to a folder, each whole or not at all, in their order; it must pass `check_folder`."""
     folder = Path(folder)
     check_folder(folder, files)
-    temporary = {folder / name: folder / f".{secrets.token_hex(8)}.tmp" for name in files}
-    try:
-        for file, data in zip(temporary.values(), files.values(), strict=True):
-            file.write_bytes(data)
-        for target, file in temporary.items():
-            file.replace(target)
-    except OSError as error:
-        raise _not_writable(folder, error) from error
-    finally:
-        for file in temporary.values():
-            with contextlib.suppress(OSError):
-                file.unlink(missing_ok=True)
+    with _writing(folder), tempfile.TemporaryDirectory(".tmp", ".", folder, ignore_cleanup_errors=True) as temporary:
+        for name, data in files.items():
+            (Path(temporary) / name).write_bytes(data)
+        for name in files:
+            (Path(temporary) / name).replace(folder / name)
     return folder
 
 
@@ -196,35 +172,30 @@ def check_folder(folder: str | os.PathLike[str], names: Collection[str] = (WEIGH
     Raises:
         ArtifactError: if it cannot be written, a name has folders in it or is a folder there, or the `config.json` of
             another library would be overwritten.
-
-    >>> check_folder("starry")
     """
     folder = Path(folder)
     config = folder / CONFIG_FILE
     for name in names:
         if name in ("", "..") or Path(name).name != name or "\\" in name or "\0" in name:
             raise ArtifactError(f"{name!r} is no file name to write to {folder}; give a name without folders.")
-    try:
+    with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):  # only creating a file tells whether one can be created
             pass
-        occupied = next((name for name in names if (folder / name).is_dir()), None)
-        foreign = CONFIG_FILE in names and config.is_file() and not _is_config(config.read_bytes())
-    except OSError as error:
-        raise _not_writable(folder, error) from error
-    if occupied is not None:
-        raise ArtifactError(f"{folder / occupied} is a folder where a file should go; choose another folder.")
-    if foreign:
+        for name in names:
+            if (folder / name).is_dir():
+                raise ArtifactError(f"{folder / name} is a folder where a file should go; choose another folder.")
+        ours = CONFIG_FILE not in names or not config.is_file()
+        with contextlib.suppress(ValueError, RecursionError):
+            ours = ours or is_artifact_config(json.loads(config.read_bytes()))
+    if not ours:
         raise ArtifactError(f"{config} belongs to another library and is not overwritten; choose another folder.")
 
 
-def _is_config(data: bytes) -> bool:
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
     try:
-        return is_artifact_config(json.loads(data))
-    except (ValueError, RecursionError):
-        return False
-
-
-def _not_writable(folder: Path, error: OSError) -> ArtifactError:
-    reason = error.strerror or error
-    return ArtifactError(f"{folder} cannot be written: {reason}; choose another folder, or free some space.")
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise ArtifactError(f"{folder} cannot be written: {reason}; choose another folder, or free space.") from error

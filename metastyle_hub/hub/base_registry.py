@@ -13,19 +13,15 @@ from metastyle_hub.hub.download import EMBEDDED, DownloadOptions, load_artifact
 
 __all__ = ["FORMER_BASES", "BaseRegistry"]
 
-FORMER_BASES: Mapping[str, tuple[str, str]] = {}
+FORMER_BASES: Mapping[str, tuple[str, str | None]] = {}
 """Bases of earlier versions of this package: fingerprint -> repo and commit. To replace the base in `pretrained/`,
 publish the old one and add it here, so that its styles still load."""
 
 
 class BaseRegistry:
-    """Bases by fingerprint, held weakly: an entry lives as long as its artifact is referenced.
+    """Bases by fingerprint, held weakly: an entry lives as long as its artifact is referenced."""
 
-    Args:
-        former: where the bases of earlier versions of the package are.
-    """
-
-    def __init__(self, former: Mapping[str, tuple[str, str]] = FORMER_BASES) -> None:
+    def __init__(self, former: Mapping[str, tuple[str, str | None]] = FORMER_BASES) -> None:
         self._former = former
         self._known: WeakValueDictionary[str, Artifact] = WeakValueDictionary()
         self._embedded: Artifact | None = None
@@ -46,12 +42,7 @@ class BaseRegistry:
         return base
 
     def resolve(self, style: Artifact, options: DownloadOptions) -> Artifact:
-        """Return the base of a style: a known one, that of the package, or the one that the style names.
-
-        Raises:
-            ArtifactError: if it is not available here, or what is there is no base.
-            HubError: if the Hub or the network fails.
-        """
+        """Return the base of a style: a known one, that of the package, or the one that the style names."""
         reference = style.config.base_model
         assert reference is not None and style.origin is not None
         if (known := self._known.get(reference.fingerprint)) is not None:
@@ -59,22 +50,17 @@ class BaseRegistry:
         if EMBEDDED.is_dir() and self.embedded().fingerprint == reference.fingerprint:
             return self.embedded()
         where = f"{style.origin} needs the base {reference.fingerprint[:12]}"
-        if reference.repo_id == "embedded":
-            if reference.fingerprint not in self._former:
-                version = style.config.library_version
-                raise ArtifactError(f"{where} of another version of metastyle_hub ({version}); install that version.")
-            repo, commit = self._former[reference.fingerprint]
-            reference = replace(reference, repo_id=repo, revision=commit)
+        repo, commit = reference.repo_id, reference.revision
+        if repo == "embedded":
+            package = f"that of metastyle_hub {style.config.library_version}"
+            repo, commit = self._former.get(reference.fingerprint, (package, None))
         # a local path is only followed for a local style: a repo must not decide what is read on this machine
-        local = reference.revision is None and style.origin.repo_id is None and Path(reference.repo_id).is_dir()
-        if reference.revision is None and not local:
-            raise ArtifactError(
-                f"{where}, which is not here ({reference.repo_id}); load the base, then call base.load_style(style)."
-            )
+        local = commit is None and style.origin.repo_id is None and Path(repo).is_dir()
+        if commit is None and not local:
+            raise ArtifactError(f"{where}, which is not here ({repo}); load it, then call base.load_style(style).")
         try:
-            place = Path(reference.repo_id) if local else reference.repo_id
             options = replace(options, force_download=False, subfolder=None)
-            base = load_artifact(place, reference.revision, options)
+            base = load_artifact(Path(repo) if local else repo, commit, options)
         except HubError as error:
             raise HubError(f"{where}, but: {error}") from error
         if base.config.kind != "base":

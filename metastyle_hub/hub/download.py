@@ -41,20 +41,12 @@ class Snapshot:
     repo_id: str | None = None
     commit: str | None = None
 
-    @property
-    def in_package(self) -> bool:
-        """Whether this is the base that ships with the package."""
-        return self.folder == EMBEDDED
-
     def __str__(self) -> str:
         return f"{self.repo_id}@{self.commit[:12]}" if self.repo_id and self.commit else str(self.folder)
 
 
 def locate(source: str | os.PathLike[str], revision: str | None = None) -> Path | tuple[str, str | None]:
     """Return a folder, or the repo and revision that a string names. An existing folder takes precedence.
-
-    Raises:
-        ArtifactError: for a string that is neither, or two different revisions.
 
     >>> locate("me/starry@v1")
     ('me/starry', 'v1')
@@ -107,7 +99,6 @@ def _download(repo: str, revision: str | None, options: DownloadOptions) -> tupl
     where: dict[str, Any] = {"cache_dir": options.cache_dir, "local_files_only": local}
 
     def fetch(name: str, limit: int) -> Path:
-        # a cached file needs no request, and where the size is not known there will be no download
         size = 0 if local else api.hf_hub_download(repo, name, dry_run=True, **where).file_size or 0
         if size > limit:
             raise ArtifactError(
@@ -135,12 +126,7 @@ def _download(repo: str, revision: str | None, options: DownloadOptions) -> tupl
 
 
 def read_extra(snapshot: Snapshot, name: str, token: str | bool | None = None) -> bytes | None:
-    """Read a further file of an artifact, such as its card; None if there is none.
-
-    Raises:
-        ArtifactError: if it cannot be read.
-        HubError: if the Hub or the network fails.
-    """
+    """Return a further file of an artifact, such as its card; None if there is none."""
     file = snapshot.folder / name
     try:
         if file.is_file() or snapshot.repo_id is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metastyle_hub.errors import HubError, MetaStyleError, capitalized, first_line
@@ -60,8 +59,6 @@ def hub_client(token: str | bool | None) -> HfApi:
 
     Time-outs are those of huggingface_hub, 10 s by default: HF_HUB_ETAG_TIMEOUT for answers about a repo or file,
     HF_HUB_DOWNLOAD_TIMEOUT for each piece of a download. It has none for lists, uploads and commits.
-
-    >>> hub_client(None).whoami()["name"]
     """
     # imported late, so that importing metastyle_hub stays quick and touches no network
     from huggingface_hub import HfApi, constants
@@ -77,23 +74,18 @@ def hub_client(token: str | bool | None) -> HfApi:
 def hub_errors(action: str, repo: str, revision: str | None = None) -> Iterator[None]:
     """Raise a `HubError` of one sentence for any failure of the Hub, the network or the cache within the block.
 
-    Args:
-        action: as a noun, such as "loading me/starry".
-        repo: the repo in question.
-        revision: what was asked for.
-
     >>> with hub_errors("loading me/starry", "me/starry"):
     ...     hub_client(None).hf_hub_download("me/starry", "config.json")
     """
     from huggingface_hub import errors
 
     transport: Any = errors.HfHubHTTPError.__mro__[1]  # httpx.HTTPError or httpx2.HTTPError, by version
-    wrappers = errors.EntryNotFoundError, errors.RevisionResolutionError, RuntimeError  # their cause tells more
+    wrappers = errors.LocalEntryNotFoundError, errors.RevisionResolutionError, RuntimeError  # their cause tells more
     try:
         yield
     except MetaStyleError:
         raise
-    except (transport, OSError, ValueError, *wrappers) as error:
+    except (transport, errors.EntryNotFoundError, OSError, ValueError, *wrappers) as error:
         cause = error.__cause__ if isinstance(error, wrappers) else None
         if cause is None or isinstance(cause, errors.OfflineModeIsEnabled):
             cause = error
@@ -118,9 +110,7 @@ def _sentence(error: BaseException, action: str, repo: str, revision: str | None
     if status not in (401, 403, 429) and _XET.search(str(response.url) if response is not None else str(error)):
         names = ["xet"]
     if isinstance(error, OSError) and error.errno is not None:
-        place = Path(str(error.filename or constants.HF_HUB_CACHE))
-        values["place"] = str(place.parent if place.suffix in (".incomplete", ".lock") else place)
-        values["reason"] = error.strerror or values["reason"]
+        values |= {"place": str(error.filename or constants.HF_HUB_CACHE), "reason": error.strerror or values["reason"]}
         names.append("file")
     if "onsistency check failed" in str(error):  # fewer bytes than announced
         names.insert(0, "RequestError")

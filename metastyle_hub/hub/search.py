@@ -61,29 +61,24 @@ def list_styles(
     tags = [STYLE_TAG]
     if base is not None:
         tags.append(f"base_model:{base}" if REPO_ID.fullmatch(base) else base_tag(base))
-    return _list(tags, token, search=search, author=author, sort=sort, limit=limit)
+    return _list(token, filter=tags, search=search, author=author, sort=sort, limit=limit)
 
 
-def _list(tags: list[str], token: str | bool | None, **query: Any) -> Iterator[HubStyle]:
-    api = hub_client(token)
-    expand = ["author", "cardData", "downloads", "likes", "sha", "siblings"]
-    models = iter(api.list_models(filter=tags, expand=expand, **query))  # type: ignore[arg-type]
-    while True:
-        with hub_errors("listing styles", "the list"):
-            model = next(models, None)
-        if model is None:
-            return
-        card: dict[str, Any] = model.card_data.to_dict() if model.card_data else {}
-        author, _, name = model.id.rpartition("/")
-        files = {file.rfilename for file in model.siblings or ()}
-        bases = card.get("base_model")
-        yield HubStyle(
-            repo_id=model.id,
-            author=model.author or author,
-            name=str(card.get("model_name") or name),
-            likes=model.likes or 0,
-            downloads=model.downloads or 0,
-            preview=f"{api.endpoint}/{model.id}/resolve/{model.sha}/{PREVIEW_FILE}" if PREVIEW_FILE in files else None,
-            base=bases[0] if isinstance(bases, list) and bases else bases or None,
-            commit=model.sha,
-        )
+def _list(token: str | bool | None, **query: Any) -> Iterator[HubStyle]:
+    api, expand = hub_client(token), ["author", "cardData", "downloads", "likes", "sha", "siblings"]
+    with hub_errors("listing styles", "the list"):
+        for model in api.list_models(expand=expand, **query):  # type: ignore[arg-type]
+            card: dict[str, Any] = model.card_data.to_dict() if model.card_data else {}
+            author, _, name = model.id.rpartition("/")
+            preview = f"{api.endpoint}/{model.id}/resolve/{model.sha}/{PREVIEW_FILE}"
+            bases = card.get("base_model")
+            yield HubStyle(
+                repo_id=model.id,
+                author=model.author or author,
+                name=str(card.get("model_name") or name),
+                likes=model.likes or 0,
+                downloads=model.downloads or 0,
+                preview=preview if any(file.rfilename == PREVIEW_FILE for file in model.siblings or ()) else None,
+                base=bases[0] if isinstance(bases, list) and bases else bases or None,
+                commit=model.sha,
+            )

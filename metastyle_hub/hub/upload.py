@@ -15,15 +15,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from metastyle_hub.artifacts.config import WEIGHTS_FILE
-from metastyle_hub.artifacts.model_card import (
-    CARD_FILE,
-    CARD_PIXELS,
-    PREVIEW_FILE,
-    STYLE_FILE,
-    card_image,
-    make_card,
-    merge_cards,
-)
+from metastyle_hub.artifacts.model_card import CARD_FILE, PREVIEW_FILE, STYLE_FILE, card_image, make_card, merge_cards
 from metastyle_hub.artifacts.serialization import Artifact, artifact_files, write_files
 from metastyle_hub.errors import ArtifactError, HubError
 from metastyle_hub.hub.download import Snapshot, read_extra
@@ -37,8 +29,6 @@ __all__ = ["Attachments", "UploadOptions", "push", "save_artifact", "write_artif
 
 log = logging.getLogger(__name__)
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
-
 
 @dataclass(frozen=True)
 class Attachments:
@@ -49,24 +39,11 @@ class Attachments:
     license: str | None = None
     extra: Mapping[str, bytes] | None = None  # further files by name
 
-    def files(
-        self, artifact: Artifact, fingerprint: str, stylize: Callable[[Image.Image], Image.Image]
-    ) -> dict[str, bytes]:
-        """Return all files by name.
-
-        Args:
-            artifact: the base or style.
-            fingerprint: of its base.
-            stylize: makes the preview.
-
-        Raises:
-            ImageError: for an image that cannot be used.
-        """
+    def files(self, artifact: Artifact, fingerprint: str, stylize: Callable[..., Image.Image]) -> dict[str, bytes]:
+        """Return all files by name; `fingerprint` is that of the base, `stylize` makes the preview."""
         files = dict(self.extra or {})
         if self.preview is not None:
-            content = load_image(self.preview).copy()
-            content.thumbnail((CARD_PIXELS, CARD_PIXELS))
-            files[PREVIEW_FILE] = card_image(stylize(content))
+            files[PREVIEW_FILE] = card_image(load_image(self.preview), stylize)
         if self.style_image is not None:
             files[STYLE_FILE] = card_image(load_image(self.style_image))
         card = make_card(artifact.config, fingerprint, images=files, license=self.license)
@@ -86,11 +63,7 @@ class UploadOptions:
 
 
 def save_artifact(folder: str | os.PathLike[str], files: Mapping[str, bytes], license: str | None) -> Path:
-    """Write files to a folder; an edited card keeps its text, one that cannot be parsed stays unchanged.
-
-    Raises:
-        ArtifactError: if the folder cannot be written.
-    """
+    """Write files as `write_artifact` does, but keep the text of an edited card, and one that cannot be parsed."""
     files = dict(files)
     try:
         existing = read_extra(Snapshot(Path(folder)), CARD_FILE)
@@ -102,11 +75,7 @@ def save_artifact(folder: str | os.PathLike[str], files: Mapping[str, bytes], li
 
 
 def write_artifact(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> Path:
-    """Write files to a folder and delete the images of another style that was there.
-
-    Raises:
-        ArtifactError: if the folder cannot be written.
-    """
+    """Write files to a folder and delete the images of another style that was there; see `write_files`."""
     replaced = False
     with contextlib.suppress(OSError):  # no such file
         replaced = (Path(folder) / WEIGHTS_FILE).read_bytes() != files[WEIGHTS_FILE]
@@ -124,28 +93,19 @@ def push(
     *,
     license: str | None = None,
     origin: Snapshot | None = None,
-    repo_type: str = "model",
-    exact: bool = False,
 ) -> CommitInfo:
-    """Push files in one commit, or in none if the repo has them already.
-
-    The README.md of a model keeps an edited text; its metadata is updated. Images of another style are deleted.
+    """Push files in one commit, or in none if the repo has them; an edited card keeps its text, as in `save_artifact`.
 
     Args:
         repo_id: "user/name"; created if it does not exist.
         files: by path in the repo.
         options: branch, message and so on.
-        license: of a model; overrides that of its card.
+        license: overrides that of the card.
         origin: of the artifact. The README.md of a folder is pushed if somebody edited it there.
-        repo_type: "model" or "space".
-        exact: whether to delete all other files of the repo.
 
     Raises:
         ArtifactError: if a README.md cannot be parsed.
-        HubError: if the Hub or the network fails, or the arguments contradict each other.
-
-    >>> push("me/starry", {"README.md": b"...", "config.json": b"..."}).oid
-    '5f3c...'
+        HubError: if the Hub or the network fails, or the options contradict each other.
     """
     options = options or UploadOptions()
     _check(repo_id, options)
@@ -153,31 +113,26 @@ def push(
 
     api, files = hub_client(options.token), dict(files)
     with hub_errors(f"pushing to {repo_id}", repo_id, options.revision):
-        repo_id, head = _head(api, repo_id, repo_type, options)
+        repo_id, head = _head(api, repo_id, options)
         existing = {file.rfilename: file for file in head.siblings or ()}
-        if CARD_FILE in files and repo_type == "model":
+        if CARD_FILE in files:
             draft = read_extra(origin, CARD_FILE) if origin is not None and origin.repo_id is None else None
-            card = None
-            if CARD_FILE in existing:
-                card = Path(api.hf_hub_download(repo_id, CARD_FILE, revision=head.sha)).read_bytes()
+            there = CARD_FILE in existing and api.hf_hub_download(repo_id, CARD_FILE, revision=head.sha)
+            card = Path(there).read_bytes() if there else None
             files[CARD_FILE] = merge_cards(card, files[CARD_FILE], repo_id, license, draft)
-        obsolete = existing.keys() - {*files, ".gitattributes"}
-        if not exact:
-            # outside LFS, where weights have no reason to be, the SHA-256 is unknown
-            stored, weights = getattr(existing.get(WEIGHTS_FILE), "lfs", None), files.get(WEIGHTS_FILE)
-            replaced = (
-                stored is not None and weights is not None and stored.sha256 != hashlib.sha256(weights).hexdigest()
-            )
-            obsolete &= {PREVIEW_FILE, STYLE_FILE} if replaced else set()
+        operations: list[Any] = [CommitOperationAdd(name, data) for name, data in sorted(files.items())]
+        # outside LFS, where weights have no reason to be, their SHA-256 is unknown
+        stored, weights = getattr(existing.get(WEIGHTS_FILE), "lfs", None), files.get(WEIGHTS_FILE)
+        if stored is not None and weights is not None and stored.sha256 != hashlib.sha256(weights).hexdigest():
+            obsolete = existing.keys() & {PREVIEW_FILE, STYLE_FILE} - files.keys()
+            operations += [CommitOperationDelete(name) for name in sorted(obsolete)]
         return api.create_commit(
             repo_id,
-            [CommitOperationAdd(name, data) for name, data in sorted(files.items())]
-            + [CommitOperationDelete(name) for name in sorted(obsolete)],
+            operations,
             commit_message=options.commit_message or f"Upload {', '.join(sorted(files))} with metastyle_hub",
             commit_description=options.commit_description,
             revision=options.revision,
             create_pr=options.create_pr,
-            repo_type=repo_type,
             parent_commit=head.sha,  # a card edited meanwhile is a conflict, not a loss
         )
 
@@ -185,22 +140,21 @@ def push(
 def _check(repo_id: str, options: UploadOptions) -> None:
     if options.create_pr and options.revision not in (None, "main"):
         raise HubError(f"A pull request goes to main; leave out create_pr or the branch {options.revision!r}.")
-    if options.revision is not None and _COMMIT.fullmatch(options.revision):
+    if options.revision is not None and re.fullmatch(r"[0-9a-f]{40}", options.revision):
         raise HubError(f"A commit cannot be changed; name a branch to push to, not {options.revision[:12]}.")
     if not (REPO_ID.fullmatch(repo_id) or (REPO_ID.fullmatch(f"a/{repo_id}") and not options.create_pr)):
         raise HubError(f"{repo_id!r} is no Hub repo of the form user/name; check the spelling.")
 
 
-def _head(api: HfApi, repo_id: str, repo_type: str, options: UploadOptions) -> tuple[str, Any]:
+def _head(api: HfApi, repo_id: str, options: UploadOptions) -> tuple[str, Any]:
     """The full id of a repo and the state of the branch; both are created if necessary."""
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
-    branch = options.revision
-    wanted: dict[str, Any] = {"repo_type": repo_type, "revision": branch, "files_metadata": True}
-    is_new = branch not in (None, "main") and not str(branch).startswith("refs/")
+    branch = options.revision or "main"
+    is_new = branch != "main" and not branch.startswith("refs/")
     try:
         if "/" in repo_id:
-            return repo_id, api.repo_info(repo_id, **wanted)
+            return repo_id, api.repo_info(repo_id, revision=branch, files_metadata=True)
     except RevisionNotFoundError:
         if not is_new:
             raise
@@ -208,8 +162,7 @@ def _head(api: HfApi, repo_id: str, repo_type: str, options: UploadOptions) -> t
         if options.create_pr:
             raise
     # the server adds the namespace to a bare name
-    sdk = "gradio" if repo_type == "space" else None
-    url = api.create_repo(repo_id, repo_type=repo_type, private=options.private, exist_ok=True, space_sdk=sdk)
+    repo_id = api.create_repo(repo_id, private=options.private, exist_ok=True).repo_id
     if is_new:
-        api.create_branch(url.repo_id, repo_type=repo_type, branch=str(branch), exist_ok=True)
-    return url.repo_id, api.repo_info(url.repo_id, **wanted)
+        api.create_branch(repo_id, branch=branch, exist_ok=True)
+    return repo_id, api.repo_info(repo_id, revision=branch, files_metadata=True)

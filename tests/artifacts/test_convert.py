@@ -1,4 +1,4 @@
-"""A network of the PyTorch examples gives the same output here. The original is part of this file; nothing is fetched."""
+"""A network of the PyTorch examples gives the same output here. The original is part of this file."""
 
 from __future__ import annotations
 
