@@ -100,7 +100,7 @@ def assert_sentence(error: BaseException) -> None:
 
 
 @contextlib.contextmanager
-def without_the_rights_of_root() -> Iterator[None]:
+def without_root_permissions() -> Iterator[None]:
     """Root may write everywhere, and tests often run as root: within, this thread may write what its owner may."""
     if sys.platform != "linux" or os.geteuid() != 0:
         yield

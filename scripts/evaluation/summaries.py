@@ -57,7 +57,7 @@ def geometric_mean(values: Sequence[float], clusters: Sequence[int] | None = Non
         MetaStyleError: if scipy is not installed.
 
     >>> str(geometric_mean([1.0, 4.0, 16.0]))
-    '4.000 (0.128 to 125.207)'
+    '4.000 (0.128 to 125.216)'
     """
     if clusters is None or len(set(clusters)) == 1:  # of one style, the interval can only be over its contents
         clusters = range(len(values))

@@ -34,13 +34,13 @@ def test_styles_of_a_base_that_the_package_no_longer_ships_find_it_in_its_repo(h
     registry = BaseRegistry(former={base.fingerprint: ("me/old-base", commit)})
     found = registry.resolve(style_of(base.fingerprint), DownloadOptions())
     assert found.fingerprint == base.fingerprint and found.origin.commit == commit
-    with pytest.raises(ArtifactError) as caught:
+    with pytest.raises(ArtifactError) as error:
         registry.resolve(style_of("0" * 64), DownloadOptions())
-    assert "0" * 12 in str(caught.value) and "0.0.9" in str(caught.value)
+    assert "0" * 12 in str(error.value) and "0.0.9" in str(error.value)
 
 
 @pytest.mark.parametrize("parameters", TRAINABLE)
-def test_a_style_that_calls_itself_its_base_is_refused(base: MetaStyle, parameters: str, tmp_path: Path) -> None:
+def test_a_style_that_names_itself_as_base_is_refused(base: MetaStyle, parameters: str, tmp_path: Path) -> None:
     style = make_style(base, 1, parameters)
     reference = BaseReference("0" * 64, str(tmp_path / "starry"))
     MetaStyle(replace(style.config, base_model=reference), style.state_dict(), base).save_pretrained(
@@ -50,7 +50,7 @@ def test_a_style_that_calls_itself_its_base_is_refused(base: MetaStyle, paramete
         MetaStyle.from_pretrained(tmp_path / "starry")
 
 
-def test_two_repos_that_call_each_other_their_base_are_refused(hub: LocalHub, base: MetaStyle) -> None:
+def test_two_repos_that_name_each_other_as_base_are_refused(hub: LocalHub, base: MetaStyle) -> None:
     style = make_style(base, 1)
     for repo, other in (("me/a", "me/b"), ("me/b", "me/a")):
         config = replace(style.config, base_model=BaseReference("0" * 64, other, "main"))
