@@ -98,15 +98,15 @@ def test_the_penalty_prevents_activation_outliers():
 
 def objective(
     weights: Parameters, config: AdaptationConfig, loss: PerceptualLoss, style: torch.Tensor, index: int
-) -> torch.Tensor:
-    """What step `index` descends, written out from public parts."""
+) -> tuple[torch.Tensor, list[float]]:
+    """What step `index` descends, written out from public parts, and the means of total, content and style loss."""
     rng = np.random.default_rng((config.seed, index))
     crops = CropConfig(config.crop_size, config.min_scale, config.max_scale)
     batch = random_crops(contents(dtype=DOUBLE), config.batch_size, crops, rng)
     output = transform_with_activations(NETWORK, weights, batch, DOUBLE, random_noise_offset(rng))
-    total, _, _ = loss(output.images, loss.targets(batch, loss.style_grams(style)))
+    terms = loss(output.images, loss.targets(batch, loss.style_grams(style)))
     outliers = outlier_penalty(output.activations, config.outlier_limit)
-    return total.log().mean() + config.outlier_weight * outliers
+    return terms[0].log().mean() + config.outlier_weight * outliers, [float(t.detach().mean()) for t in terms]
 
 
 @pytest.mark.parametrize("trainable", TRAINABLE)
@@ -131,7 +131,8 @@ def test_steps_are_those_of_adam_with_betas_of_0_9_and_0_99(trainable):
     assert steps[0].parameters.keys() == theta.keys()
     for index, (before, after) in enumerate(itertools.pairwise(step.parameters for step in steps)):
         weights = {name: p.clone().requires_grad_() for name, p in before.items()}
-        value = objective(weights, config, loss, style, index)
+        value, means = objective(weights, config, loss, style, index)
+        assert [steps[index].loss, steps[index].content, steps[index].style] == pytest.approx(means)
         gradients = dict(zip(weights, torch.autograd.grad(value, list(weights.values())), strict=True))
         cosine = 0.1 + 0.9 * (1 + math.cos(math.pi * index / 7)) / 2
         for name, g in gradients.items():
@@ -299,6 +300,13 @@ def test_steps_may_be_taken_inside_and_outside_of_inference_mode(inside):
         with torch.inference_mode(index in inside):
             step = next(steps)
     assert step.index == 4 and step.style_model.fingerprint == usual.fingerprint
+
+
+def test_steps_share_the_parameters_that_are_not_trained():
+    steps = adapt(replace(CONFIG, steps=2, trainable="norm"))
+    for name, p in steps[0].parameters.items():
+        shared = all(step.parameters[name].data_ptr() == p.data_ptr() for step in steps)
+        assert shared != is_norm_parameter(name), name
 
 
 def test_a_run_that_is_stopped_early_leaves_a_usable_style():

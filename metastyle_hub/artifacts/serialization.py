@@ -122,9 +122,9 @@ def checked_artifact(config: ArtifactConfig, tensors: Mapping[str, Tensor], what
             f"The predictor in {what} needs {config.feature_extractor!r}; known extractors are {known}."
         )
     for name in sorted(expected.keys() | tensors.keys()):
-        shape, right = (str(tuple(t[name].shape)) if name in t else "absent" for t in (tensors, expected))
-        if shape != right:
-            raise ArtifactError(f"The shape of {name} in {what} is {shape}, expected is {right}; {remedy}.")
+        found, right = (f"of shape {tuple(t[name].shape)}" if name in t else "absent" for t in (tensors, expected))
+        if found != right:
+            raise ArtifactError(f"{name} in {what} is {found}, but should be {right}; {remedy}.")
         # checked as it is returned: a float64 may be finite and yet too large
         if tensors[name].dtype not in _DTYPES or not bool(torch.isfinite(tensors[name].float()).all()):
             raise ArtifactError(f"{name} in {what} holds values that are not finite in float32; {remedy}.")

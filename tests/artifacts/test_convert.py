@@ -140,13 +140,13 @@ def broken(name: str, tmp_path: Path) -> object:
 @pytest.mark.parametrize(
     "name", ["module", "list", "mixed", "other", "surplus", "integers", "missing", "first", "shape", "nan", "empty"]
 )
-def test_what_does_not_fit_is_refused_in_one_sentence(tmp_path, name, capsys):
+def test_other_files_are_refused_in_one_sentence(tmp_path, name, capsys):
     torch.save(broken(name, tmp_path), tmp_path / "candy.pth")
-    with pytest.raises(ArtifactError) as caught:
+    with pytest.raises(ArtifactError) as error:
         convert_johnson(tmp_path / "candy.pth")
-    assert "candy.pth" in str(caught.value) and "\n" not in str(caught.value) and str(caught.value).endswith(".")
+    assert "candy.pth" in str(error.value) and "\n" not in str(error.value) and str(error.value).endswith(".")
     assert main(["convert", str(tmp_path / "candy.pth"), "-o", str(tmp_path / "out")]) == 2
-    assert str(caught.value) in capsys.readouterr().err
+    assert str(error.value) in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -161,7 +161,7 @@ def test_code_in_the_file_is_not_run(tmp_path):
     assert not (tmp_path / "boom").exists()
 
 
-def test_the_command(tmp_path, capsys):
+def test_the_convert_command(tmp_path, capsys):
     torch.save(network().state_dict(), tmp_path / "candy.pth")
     assert main(["convert", str(tmp_path / "candy.pth"), "-o", str(tmp_path / "candy"), "--name", "Candy"]) == 0
     assert "Next: metastyle stylize" in capsys.readouterr().out

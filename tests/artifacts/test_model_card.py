@@ -1,4 +1,4 @@
-"""Cards carry what the Hub finds styles by, and never overwrite what people wrote."""
+"""Model cards: the metadata that the Hub searches, and text that people edited and that is kept."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_base_that_is_no_repo_is_not_named_as_one(place):
     assert "/home/me" not in card and "<Gallery />" not in card
 
 
-def test_the_licence_can_be_chosen():
+def test_the_license_can_be_chosen():
     assert metadata(make_card(BASE, PRINT, license="mit"))["license"] == "mit"
     old = make_card(BASE, PRINT, license="mit").encode()
     assert metadata(merge_cards(old, make_card(BASE, PRINT).encode()))["license"] == "mit"
@@ -89,7 +89,7 @@ def test_a_card_cites_the_paper_unless_the_network_is_of_others():
     assert "zhang2019metastyle" not in make_card(ArtifactConfig(kind="base", output_activation="clamp"), PRINT)
 
 
-def test_a_card_that_nobody_edited_is_written_anew():
+def test_an_unedited_card_is_generated_again():
     first = merge_cards(None, make_card(STYLE, PRINT).encode(), "me/starry")
     assert merge_cards(first, make_card(STYLE, PRINT).encode(), "me/starry") == first
     again = merge_cards(first, make_card(BASE, PRINT).encode(), "me/starry").decode()
@@ -100,7 +100,7 @@ def test_a_card_that_nobody_edited_is_written_anew():
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
-def test_a_card_that_somebody_wrote_in_keeps_its_text(ending):
+def test_an_edited_card_keeps_its_text(ending):
     ours = merge_cards(None, make_card(STYLE, PRINT).encode(), "me/starry").decode()
     edited = ours.replace("## Limits", "## Thanks to Vincent\n\n## Limits").replace("\n", ending)
     body = edited.split(f"---{ending}", 2)[2]
@@ -109,13 +109,13 @@ def test_a_card_that_somebody_wrote_in_keeps_its_text(ending):
     assert metadata(merged)["widget"] and (b"\r\n" in merged) == (ending == "\r\n")
 
 
-def test_nothing_changes_without_need():
+def test_an_up_to_date_card_keeps_every_byte():
     data = yaml.safe_dump(metadata(make_card(STYLE, PRINT)), sort_keys=True)
     mine = f"---\n# a comment\n{data}---\n\nMine.\n".encode()
     assert merge_cards(mine, make_card(STYLE, PRINT).encode()) == mine
 
 
-def test_metadata_of_others_is_kept_and_ours_brought_up_to_date():
+def test_metadata_of_others_is_kept_and_ours_is_updated():
     mine = b"---\ntags: night\nbase_model: me/old\nlanguage: [fr]\ndatasets: [me/mine]\nlicense: mit\n---\nMine.\n"
     data = metadata(merge_cards(mine, make_card(STYLE, PRINT).encode()))
     assert data["base_model"] == "me/base" and data["language"] == ["fr"] and data["datasets"] == ["me/mine"]
@@ -128,7 +128,7 @@ def test_metadata_of_others_is_kept_and_ours_brought_up_to_date():
 
 
 @pytest.mark.parametrize("tags", ["2024", "night", "[night]", "null", "{a: b}"])
-def test_tags_that_are_no_list_are_no_obstacle(tags):
+def test_tags_that_are_no_list_are_accepted(tags):
     merged = metadata(merge_cards(f"---\ntags: {tags}\n---\nMine.\n".encode(), make_card(STYLE, PRINT).encode()))
     assert "metastyle-style" in merged["tags"] and all(isinstance(tag, str) for tag in merged["tags"])
 
@@ -153,14 +153,14 @@ def test_cards_without_much_metadata(text):
         (b"---\na: !!python/object/apply:os.system [ls]\n---\n", []),
     ],
 )
-def test_cards_that_cannot_be_read_are_left_alone(card, values):
-    with pytest.raises(ArtifactError) as caught:
+def test_invalid_cards_are_refused(card, values):
+    with pytest.raises(ArtifactError) as error:
         merge_cards(card, make_card(STYLE, PRINT).encode(), "me/starry")
-    assert all(value in str(caught.value) for value in values)
-    assert "me/starry" in str(caught.value) and "\n" not in str(caught.value) and str(caught.value).endswith(".")
+    assert all(value in str(error.value) for value in values)
+    assert "me/starry" in str(error.value) and "\n" not in str(error.value) and str(error.value).endswith(".")
 
 
-def test_pictures_go_along_small_and_without_what_cameras_write(tmp_path):
+def test_card_images_are_small_and_without_camera_metadata(tmp_path):
     exif = Image.Exif()
     exif[0x010F] = "Secret Camera"
     image_ = Image.new("RGBA", (3000, 1500), (255, 0, 0, 0))

@@ -1,4 +1,4 @@
-"""What is saved must come back bit for bit, whole or not at all, and anything else must be refused in one sentence."""
+"""Artifacts are saved bit for bit, whole or not at all; everything else is refused in one sentence."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def write_artifact(folder: Path, config: ArtifactConfig, parameters: Parameters,
 
 def refusal(folder: Path, *parts: str) -> None:
     """The folder is refused in one sentence that names it and holds the given parts."""
-    with pytest.raises(ArtifactError) as caught:
+    with pytest.raises(ArtifactError) as error:
         read_artifact(folder)
-    sentence = str(caught.value)
-    assert isinstance(caught.value, MetaStyleError)
+    sentence = str(error.value)
+    assert isinstance(error.value, MetaStyleError)
     assert "\n" not in sentence and sentence.endswith(".") and str(folder) in sentence, sentence
     assert all(part in sentence for part in parts), sentence
 
@@ -60,7 +60,7 @@ def base(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("config", [BASE, STYLE], ids=["base", "style"])
-def test_an_artefact_comes_back_bit_for_bit(tmp_path, config):
+def test_an_artifact_is_loaded_bit_for_bit(tmp_path, config):
     parameters = tiny.parameters(1)
     read = read_artifact(write_artifact(tmp_path / "a" / "b", config, parameters))
     assert read.config == config
@@ -70,7 +70,7 @@ def test_an_artefact_comes_back_bit_for_bit(tmp_path, config):
         assert torch.equal(transform(network, read.parameters, photo), transform(network, parameters, photo))
 
 
-def test_a_norm_style_holds_scales_and_shifts_alone_and_is_small(tmp_path):
+def test_a_norm_style_holds_weights_and_biases_of_norms_and_is_small(tmp_path):
     paper = NetworkConfig()
     parameters = norm_parameters(tiny.parameters(config=paper))
     config = ArtifactConfig("style", paper, trainable="norm", base_model=BaseReference("f" * 64))
@@ -92,13 +92,13 @@ def test_the_files_are_what_the_ecosystem_expects(base):
     assert "adaptation" not in values, "what says nothing is left out"
 
 
-def test_further_files_are_written_along(tmp_path):
+def test_further_files_are_written(tmp_path):
     write_artifact(tmp_path, BASE, tiny.parameters(), {"README.md": b"# card"})
     assert (tmp_path / "README.md").read_bytes() == b"# card"
     read_artifact(tmp_path)
 
 
-def test_the_same_artefact_is_the_same_bytes(tmp_path):
+def test_the_same_artifact_gives_the_same_bytes(tmp_path):
     first, second = (write_artifact(tmp_path / n, STYLE, tiny.parameters(1)) for n in "ab")
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         assert (first / name).read_bytes() == (second / name).read_bytes()
@@ -166,18 +166,18 @@ def test_a_config_that_is_not_json(base, text):
 @pytest.mark.parametrize(
     "text", ["[]", "3", "null", '{"model_type": "bert"}', '{"kind": "lora"}', '{"kind": ["base"]}']
 )
-def test_somebody_else_s_config(base, text):
+def test_a_config_of_another_library(base, text):
     (base / CONFIG_FILE).write_text(text)
     refusal(base, "config.json")
 
 
-def test_a_newer_format_says_how_to_read_it(base):
+def test_a_newer_format_names_the_update(base):
     edit_config(base, format_version=FORMAT_VERSION + 1)
     refusal(base, str(FORMAT_VERSION + 1), "pip install -U metastyle-hub")
 
 
 @pytest.mark.parametrize("version", [0, "1", None, 1.5])
-def test_a_format_version_that_makes_no_sense(base, version):
+def test_an_invalid_format_version(base, version):
     edit_config(base, format_version=version)
     refusal(base, "format_version")
 
@@ -197,19 +197,19 @@ def test_a_format_version_that_makes_no_sense(base, version):
     ],
     ids=str,
 )
-def test_values_that_make_no_sense(base, changes):
+def test_invalid_values(base, changes):
     edit_config(base, **changes)
     refusal(base)
 
 
-def test_a_network_larger_than_any_of_ours_is_refused_before_it_is_made(base):
+def test_a_huge_network_is_refused_before_it_is_built(base):
     edit_config(base, architecture={"width": 129})
     refusal(base, "width", "129", "128")
     edit_config(base, architecture={"residual_blocks": 33})
     refusal(base, "residual_blocks", "33", "32")
 
 
-def test_a_switch_in_the_config_is_true_or_false(base):
+def test_a_boolean_is_true_or_false(base):
     edit_config(base, architecture={**tiny.NETWORK.to_dict(), "logit_skip": "false"})
     refusal(base, "logit_skip", "'false'")
 
@@ -219,7 +219,7 @@ def test_a_config_nested_without_end(base):
     refusal(base, "config.json")
 
 
-def test_a_whole_number_may_be_written_with_a_point(base):
+def test_a_whole_number_may_be_written_as_a_float(base):
     edit_config(base, architecture={"width": 4.0, "residual_blocks": 1.0})
     assert read_artifact(base).config == BASE
 
@@ -230,7 +230,7 @@ def test_a_style_without_a_base(tmp_path):
     refusal(folder, "base_model")
 
 
-def test_unknown_keys_warn_and_are_left_out(base, caplog):
+def test_unknown_keys_warn_and_are_ignored(base, caplog):
     edit_config(base, sparkle=True, architecture={"width": 4, "residual_blocks": 1, "depth": 2})
     with caplog.at_level(logging.WARNING):
         assert read_artifact(base).config == BASE
@@ -265,7 +265,7 @@ def damaged(base: Path, damage: str) -> str:
 @pytest.mark.parametrize(
     "damage", ["missing", "extra", "shape", "rank", "nan", "infinite", "beyond float32", "float8", "integers"]
 )
-def test_tensors_that_are_not_what_the_config_calls_for(base, damage):
+def test_tensors_that_do_not_match_the_config(base, damage):
     refusal(base, damaged(base, damage))
 
 
@@ -284,7 +284,7 @@ def test_weights_of_other_precisions_are_read_as_float32(base, dtype):
 # --- whole or not at all
 
 
-def test_a_failing_write_leaves_the_old_artefact_and_no_other_file(base, monkeypatch):
+def test_a_failed_write_leaves_the_old_artifact_and_no_other_file(base, monkeypatch):
     before = {p.name: p.read_bytes() for p in base.iterdir()}
     write_bytes, written = Path.write_bytes, []
 
@@ -303,7 +303,7 @@ def test_a_failing_write_leaves_the_old_artefact_and_no_other_file(base, monkeyp
     assert read_artifact(base).config == BASE
 
 
-def test_a_new_folder_that_cannot_be_written_in_full_is_no_artefact(tmp_path, monkeypatch):
+def test_an_interrupted_write_leaves_no_artifact(tmp_path, monkeypatch):
     def interrupted(path: Path, data: bytes) -> int:
         raise KeyboardInterrupt
 
@@ -313,7 +313,7 @@ def test_a_new_folder_that_cannot_be_written_in_full_is_no_artefact(tmp_path, mo
     assert list((tmp_path / "new").iterdir()) == []
 
 
-def test_who_is_reading_the_old_artefact_reads_it_to_the_end(base):
+def test_an_open_file_can_be_read_to_the_end_while_it_is_replaced(base):
     before = (base / WEIGHTS_FILE).read_bytes()
     with (base / WEIGHTS_FILE).open("rb") as reader:
         start = reader.read(100)
@@ -322,9 +322,9 @@ def test_who_is_reading_the_old_artefact_reads_it_to_the_end(base):
     assert read_artifact(base).config == STYLE
 
 
-def test_a_place_that_is_a_file_is_named(tmp_path):
+def test_a_folder_that_is_a_file_is_named(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(ArtifactError) as caught:
+    with pytest.raises(ArtifactError) as error:
         write_artifact(tmp_path / "file", BASE, tiny.parameters())
-    assert str(tmp_path / "file") in str(caught.value) and "\n" not in str(caught.value)
+    assert str(tmp_path / "file") in str(error.value) and "\n" not in str(error.value)
     assert (tmp_path / "file").read_text() == "x"

@@ -203,9 +203,9 @@ def test_from_parameters_refuses_parameters_of_another_network():
     fits = tiny.parameters()
     wrong = [
         ((), ({}, None)),  # the default network is a larger one
-        (("has shape",), (fits, NetworkConfig(width=6, residual_blocks=1))),
+        (("decoder.0.conv.bias", "(8,)", "(12,)"), (fits, NetworkConfig(width=6, residual_blocks=1))),
         (("surplus",), ({**fits, "surplus": torch.ones(1)}, tiny.NETWORK)),
-        (("1", "to_rgb.bias"), ({k: p for k, p in fits.items() if k != "to_rgb.bias"}, tiny.NETWORK)),
+        (("to_rgb.bias", "(3,)"), ({k: p for k, p in fits.items() if k != "to_rgb.bias"}, tiny.NETWORK)),
         (("to_rgb.bias", "finite"), ({**fits, "to_rgb.bias": torch.tensor([0.0, torch.nan, 0.0])}, tiny.NETWORK)),
     ]
     for named, (parameters, architecture) in wrong:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -79,6 +80,15 @@ def test_images_are_normalized_by_the_feature_extractor():
     images = tiny.contents(2)
     by_hand = network.features[0]((images - network.mean) / network.std)
     torch.testing.assert_close(network(images, ("relu1_1",))["relu1_1"], torch.relu(by_hand))
+
+
+@pytest.mark.parametrize("pool", ["avg", "max"])
+def test_stages_are_joined_by_a_pooling_of_2x2_pixels(pool):
+    network = tiny.features(spec=replace(tiny.FEATURES, pool=pool))
+    maps = network(tiny.contents(2), ("relu1_2", "relu2_1"))
+    pooled = F.avg_pool2d(maps["relu1_2"], 2) if pool == "avg" else F.max_pool2d(maps["relu1_2"], 2)
+    convolution = [layer for layer in network.features if isinstance(layer, nn.Conv2d)][-1]
+    torch.testing.assert_close(maps["relu2_1"], torch.relu(convolution(pooled)), rtol=1e-4, atol=1e-5)
 
 
 def test_parameters_require_no_gradient_but_images_get_theirs():

@@ -193,6 +193,16 @@ def test_a_new_network_is_nearly_the_identity():
         assert float((transform(network, network.parameter_dict(), content) - content).abs().mean()) < 0.05
 
 
+def test_a_new_network_is_the_identity_but_for_its_other_channels():
+    """Of the last convolution's input, six channels have the logits; the others start small."""
+    network = TransformerNet(NetworkConfig(8, 1)).double()
+    parameters, content = network.parameter_dict(), tiny.contents(1, dtype=DOUBLE).clamp(0.05, 0.95)
+    parameters["to_rgb.weight"][:, 6:] = 0
+    with torch.no_grad():
+        torch.testing.assert_close(transform(network, parameters, content, DOUBLE), content, rtol=0, atol=1e-9)
+    assert bool(network.to_rgb.weight[:, 6:].abs().amin() > 0), "they need a gradient"
+
+
 def test_activations_are_those_of_the_residual_blocks_and_of_the_decoder_s_convolutions():
     network, content = (
         TransformerNet(NetworkConfig(4, 2, noise_injection=False)).double(),

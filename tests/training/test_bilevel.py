@@ -221,18 +221,25 @@ def test_identity_steps_do_not_depend_on_the_style():
     assert values[0] == values[1] > 0
 
 
-def test_the_noise_offset_of_a_batch_is_used():
+def test_all_contents_of_a_batch_have_its_noise_offset():
     noisy = NetworkConfig(width=4, residual_blocks=1)
     network, theta = TransformerNet(noisy).double(), tiny.parameters(3, noisy, DOUBLE)
     inner_lr = {name: torch.tensor(0.05, dtype=DOUBLE) for name in norm_parameters(theta)}
     assert network.noise_bias_map(BATCH.support, 16, 1) is not None
     for p in theta.values():
         p.requires_grad_()
-    values = {
-        float(meta_loss(network, theta, inner_lr, replace(BATCH, noise_offset=offset), LOSS, config(1)).outer.detach())
-        for offset in ((0, 0), (100, 3))
-    }
-    assert len(values) == 2
+    grams, found = LOSS.style_grams(BATCH.style), []
+    for offset in ((0, 0), (100, 3)):
+        losses = meta_loss(network, theta, inner_lr, replace(BATCH, noise_offset=offset), LOSS, config(1))
+        images = transform(network, theta, BATCH.support, DOUBLE, offset)
+        support = LOSS(images, LOSS.targets(BATCH.support, grams))[0].log().mean()
+        parts = torch.autograd.grad(support, [theta[name] for name in inner_lr])
+        w = {**theta, **{name: theta[name] - 0.05 * g for name, g in zip(inner_lr, parts, strict=True)}}
+        images = transform(network, w, BATCH.query, DOUBLE, offset)
+        query = LOSS(images, LOSS.targets(BATCH.query, grams))[0].log().mean()
+        torch.testing.assert_close((losses.support, losses.query), (support, query))
+        found.append(float(losses.query))
+    assert found[0] != found[1]
 
 
 # --- the config

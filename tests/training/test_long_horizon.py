@@ -16,10 +16,9 @@ from torch import Tensor
 from metastyle_hub.adaptation import AdaptationConfig
 from metastyle_hub.data.datasets import InMemoryDataset
 from metastyle_hub.errors import SettingError
-from metastyle_hub.losses import MAX_STYLE_SCALES
 from metastyle_hub.model import MetaStyle
 from metastyle_hub.networks.param_groups import Parameters, is_norm_parameter, trainable_parameters
-from metastyle_hub.networks.style_predictor import StylePredictor
+from metastyle_hub.networks.style_predictor import MAX_STYLE_SCALES, StylePredictor
 from metastyle_hub.networks.transformer_net import transform
 from metastyle_hub.training.bilevel import MetaTrainingConfig
 from metastyle_hub.training.long_horizon import LongHorizonConfig, LongHorizonTrainer
@@ -110,6 +109,27 @@ def test_a_new_task_starts_from_theta_and_its_first_step_has_the_length_of_the_l
         assert max(float(m.max()) for m in moved) == pytest.approx(rate, rel=1e-3)
         assert float(torch.cat([m.flatten() for m in moved]).median()) == pytest.approx(rate, rel=1e-2)
     assert not any(p[2:].any() for p in values.values())  # tasks whose turn it was not
+
+
+def test_a_task_that_restarts_has_forgotten_its_first_style() -> None:
+    config = replace(CONFIG, styles=1, buffer_size=1, horizon=4, predicted_styles=0, learning_rate=0.0)
+    run = trainer(config)
+    step = 0
+    while step == 0 or 0 not in run.batches(step).new_styles:
+        run.take_step(run.batches(step))
+        step += 1
+    assert step == 4
+    run.take_step(run.batches(step))
+    values, theta = own(run), theta_of(run)
+    norms = torch.cat([(p[0] - theta[name]).abs() for name, p in values.items() if is_norm_parameter(name)])
+    convolutions = torch.cat([p[0].abs().flatten() for name, p in values.items() if not is_norm_parameter(name)])
+    # a first step of Adam again, with the learning rates of a first step
+    for moved, rate in (
+        (norms, config.task_norm_learning_rate),
+        (convolutions, config.task_learning_rate / config.task_warmup_steps),
+    ):
+        assert float(moved.max()) == pytest.approx(rate, rel=1e-3)
+        assert float(moved.median()) == pytest.approx(rate, rel=1e-2)
 
 
 def test_a_task_advances_as_an_adaptation_does(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,6 +237,42 @@ def test_the_predictor_of_the_initial_base_is_trained_further() -> None:
     assert not trainer(CONFIG, init=other).predictor.out.weight.any(), "of another feature extractor it is a new one"
 
 
+def test_half_of_the_predictor_s_styles_have_permuted_channels() -> None:
+    run = trainer()
+    flat = torch.tensor([0.9, 0.5, 0.1])[:, None, None].expand(3, 40, 40)
+    run.styles.images[:] = [flat] * 4
+    drawn = torch.cat([run.batches(step).predictor_styles for step in range(40)]).mean((2, 3))  # (160, 3)
+    orders = drawn.argsort(1, descending=True)
+    permuted = float((orders != torch.arange(3)).any(1).float().mean())
+    assert 0.25 < permuted < 0.6  # five sixths of a half are not the identity
+    assert len({tuple(order) for order in orders.tolist()}) == 6
+    styles = [s for step in range(8) for s in run.batches(step).new_styles.values()]
+    assert all(bool((s.mean((0, 2, 3)).diff() < 0).all()) for s in styles), "those of tasks keep theirs"
+
+
+def test_the_predictor_is_trained_by_adam_with_betas_of_0_9_and_0_99() -> None:
+    run = trainer(replace(CONFIG, gradient_clip=1e9, predictor_learning_rate=1e-2))
+    p = run.predictor.out.weight.detach().clone()
+    adam = torch.optim.Adam([p], betas=(0.9, 0.99))
+    for step in range(6):
+        run.take_step(run.batches(step))
+        adam.param_groups[0]["lr"] = 1e-2 * run.config.outer_lr_ratio(step)
+        p.grad = run.predictor.out.weight.grad
+        adam.step()
+        torch.testing.assert_close(run.predictor.out.weight.detach(), p, rtol=1e-5, atol=1e-7)
+
+
+def test_crops_of_styles_and_contents_are_of_random_size() -> None:
+    run = trainer(replace(CONFIG, horizon=1))
+    run.styles.images[:] = [torch.linspace(0, 1, 80).expand(3, 80, 80)] * 4
+    run.contents.images[:] = [torch.full((3, 80, 80), 0.5)] * 5
+    batches = [run.batches(step) for step in range(40)]
+    spans = [float(s[0, 0, 8].max() - s[0, 0, 8].min()) for batch in batches for s in batch.new_styles.values()]
+    assert 0.55 < min(spans) < 0.7 and 0.9 < max(spans) < 1.02
+    levels = torch.cat([batch.contents.mean((1, 2, 3)) for batch in batches])
+    assert 0.445 < float(levels.min()) < 0.47 and 0.53 < float(levels.max()) < 0.555
+
+
 def test_a_new_predictor_is_calibrated_on_the_styles() -> None:
     predictor = trainer().predictor
     assert predictor.mean.any() and not torch.equal(predictor.std, torch.ones_like(predictor.std))
@@ -312,6 +368,7 @@ def test_the_outer_loss_is_that_of_the_tasks_plus_the_regularizers() -> None:
         grams = fresh.loss.style_grams(content)
         image = transform(fresh.network, fresh.theta, content, noise_offset=first.batches(0).noise_offset)
         kept = float(fresh.loss(image, fresh.loss.targets(content, grams))[1])
+    assert step.identity == pytest.approx(float((image - content).abs().mean()), rel=1e-3)
     assert stricter.outer - step.outer == pytest.approx(0.5 * kept, rel=2e-2)
 
 

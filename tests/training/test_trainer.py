@@ -93,6 +93,76 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_theta_unchanged(tmp_
     assert tiny.same(before, theta_of(run))
 
 
+def gradients_of(run: MetaTrainer) -> list[Tensor]:
+    """Those that the last step descended; it leaves them on the parameters."""
+    variables = [*run.theta.values(), *run.log_inner_lr.values()]
+    return [torch.zeros_like(v) if v.grad is None else v.grad.clone() for v in variables]
+
+
+def test_a_step_descends_the_mean_gradient_of_its_styles(tmp_path):
+    options = {"styles": 2, "identity_steps": 0, "gradient_clip": 1e9}
+    both, first, second = (trainer(tmp_path / str(i), **options) for i in range(3))
+    batches = both.batches(0)
+    steps = [both.take_step(batches), first.take_step(batches[:1]), second.take_step(batches[1:])]
+    assert steps[0].outer == pytest.approx((steps[1].outer + steps[2].outer) / 2, rel=1e-5)
+    assert steps[1].outer != steps[2].outer
+    for mean, *parts in zip(*(gradients_of(run) for run in (both, first, second)), strict=True):
+        torch.testing.assert_close(mean, (parts[0] + parts[1]) / 2, rtol=1e-3, atol=1e-5)
+
+
+def test_gradients_are_clipped_and_their_norm_is_reported(tmp_path):
+    free, clipped = (trainer(tmp_path / str(c), identity_steps=0, gradient_clip=c) for c in (1e9, 0.5))
+    batches = free.batches(0)
+    norms = [run.take_step(batches).gradient_norm for run in (free, clipped)]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-5) and norms[0] > 0.6
+    lengths = [float(torch.cat([g.flatten() for g in gradients_of(run)]).norm()) for run in (free, clipped)]
+    assert lengths == pytest.approx([norms[0], 0.5], rel=1e-3)
+
+
+def test_the_first_steps_train_the_regularizers_alone(tmp_path):
+    run = trainer(tmp_path, identity_steps=2)
+    steps = [run.take_step(run.batches(i)) for i in range(3)]
+    assert [step.query == step.support == step.style == 0 for step in steps] == [True, True, False]
+    assert all(step.identity > 0 for step in steps)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_a_step_has_the_length_of_the_learning_rate_of_that_step(tmp_path, optimizer):
+    run = trainer(tmp_path, optimizer=optimizer, warmup_steps=4, identity_steps=0, gradient_clip=1e9)
+    before, rates = theta_of(run), {n: r.detach().clone() for n, r in run.log_inner_lr.items()}
+    run.take_step(run.batches(0))
+    length = {name: (run.theta[name].detach() - p).abs() for name, p in before.items()}
+    # Adam's first step is sign(gradient) * rate; the warmup is at a quarter of the peak
+    assert float(length["to_rgb.weight"].max()) == pytest.approx(0.25e-3, rel=1e-3)
+    inner = max(float((run.log_inner_lr[name].detach() - r).abs()) for name, r in rates.items())
+    assert inner == pytest.approx(0.25 * run.config.inner_lr_learning_rate, rel=1e-3)
+    kernel = length["residual_blocks.0.first.conv.weight"]
+    equal = float(kernel.quantile(0.1)) > 0.99 * float(kernel.max())
+    assert equal == (optimizer == "adam")
+    # Muon's step has the RMS of a usual step of Adam, a fifth of its first one
+    rms = float(kernel.square().mean().sqrt())
+    assert rms == pytest.approx(0.25e-3, rel=1e-2) if optimizer == "adam" else 0.6 < rms / 0.05e-3 < 1.2
+
+
+def test_crops_are_of_random_size_and_those_of_contents_have_jitter(tmp_path):
+    run = trainer(tmp_path, support_contents=2, query_contents=2)
+    ramp = torch.linspace(0, 1, 80).expand(3, 80, 80)
+    run.styles.images[:] = [ramp] * 4
+    run.contents.images[:] = [torch.full((3, 80, 80), 0.5)] * 5
+    batches = [batch for step in range(60) for batch in run.batches(step)]
+    spans = [float(b.style[0, 0, 8].max() - b.style[0, 0, 8].min()) * 16 / 15 for b in batches]
+    assert 0.35 < min(spans) < 0.5 and 0.9 < max(spans) < 1.1
+    levels = torch.cat([torch.cat([b.support, b.query]).mean((1, 2, 3)) for b in batches])
+    assert 0.42 < float(levels.min()) < 0.45 and 0.55 < float(levels.max()) < 0.58
+
+
+def test_every_task_has_its_own_noise_offset(tmp_path):
+    run = trainer(tmp_path, styles=2)
+    offsets = [batch.noise_offset for step in range(6) for batch in run.batches(step)]
+    assert len(set(offsets)) == 12
+    assert [batch.noise_offset for batch in run.batches(3)] == offsets[6:8]
+
+
 class SteepLoss(PerceptualLoss):
     """A loss of finite value and infinite slope: sqrt at 0."""
 
