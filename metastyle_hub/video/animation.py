@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from io import BytesIO
 from itertools import count, pairwise
 from pathlib import Path
 from typing import IO, Any
@@ -29,6 +30,7 @@ ANIMATIONS = {".gif": "GIF", ".webp": "WEBP", ".png": "PNG", ".apng": "PNG", ".a
 
 _DEFAULT_DURATION = Fraction(1, 10)  # seconds of a frame that states none or at most 10 ms, as in browsers
 _SHORTEST = Fraction(11, 1000)
+_WEBP_ALPHA = 0x10  # flag in the extended header
 
 
 def is_animation(head: bytes) -> bool:
@@ -138,10 +140,17 @@ class Animation:
             options["loop"] = self.loop
         elif self.loop != 1:  # a GIF that states nothing is shown once
             options["loop"] = max(self.loop - 1, 0)
-        if any(image.mode == "RGBA" for image in self._images) and format in ("GIF", "PNG"):
+        is_clear = any(image.mode == "RGBA" for image in self._images)
+        if is_clear and format in ("GIF", "PNG"):
             options["disposal"] = 2 if format == "GIF" else 1  # clear: what was opaque may be transparent now
         first, *rest = self._images
-        first.save(file, format, save_all=True, append_images=rest, duration=durations, **options)
+        buffer = BytesIO()
+        first.save(buffer, format, save_all=True, append_images=rest, duration=durations, **options)
+        data = buffer.getbuffer()
+        if is_clear and format == "WEBP" and bytes(data[12:16]) == b"VP8X":
+            # libwebp crops frames to what is opaque, and then states that nothing is transparent
+            data[20] |= _WEBP_ALPHA
+        file.write(data)
 
 
 def with_frame_alpha(image: Tensor, alpha: Tensor | None) -> Image.Image:

@@ -19,6 +19,12 @@ log = logging.getLogger(__name__)
 _PLAYED_IN_MP4 = ("aac", "mp3", "ac3", "eac3", "opus", "flac", "alac")
 _AAC_RATES = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350)
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1"}
+# of the two codes of a language in ISO 639-2, the one that FFmpeg writes into QuickTime
+_QUICKTIME_LANGUAGES = {
+    "deu": "ger", "fre": "fra", "nld": "dut", "ell": "gre", "isl": "ice", "zho": "chi", "fas": "per", "ron": "rum",
+    "sqi": "alb", "hye": "arm", "mya": "bur", "kat": "geo", "mkd": "mac", "msa": "may", "slk": "slo", "ces": "cze",
+    "eus": "baq", "cym": "wel", "bod": "tib",
+}  # fmt: skip
 _BITS_PER_CHANNEL = 96_000  # a second
 
 
@@ -52,7 +58,10 @@ class AudioTrack:
             log.info("Audio (%s) is converted to AAC for %s.", codec, name)
             self._resampler = self._new_resampler()
         self._stream.disposition = int(source.disposition)
-        self._stream.metadata.update({k: v for k, v in source.metadata.items() if k in ("language", "title")})
+        kept = {k: v for k, v in source.metadata.items() if k in ("language", "title")}
+        if container.format.name == "mov" and "language" in kept:
+            kept["language"] = _QUICKTIME_LANGUAGES.get(kept["language"], kept["language"])
+        self._stream.metadata.update(kept)
 
     def add(self, audio: AudioPacket) -> None:
         """Take a packet, in order."""

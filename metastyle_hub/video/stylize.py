@@ -53,12 +53,13 @@ def stylize_video(
 ) -> Iterator[VideoStep]:
     """Stylize a video or an animation. The file appears when the stream ends or is closed, with the frames so far.
 
-    Audio is copied. Memory is bounded for videos; all frames of an animation are kept until it is written.
+    Audio is copied, or encoded anew where the target cannot hold its codec. Memory is bounded for videos; all frames of
+    an animation are kept until it is written.
 
     Args:
         stylize_frame: (1, 3, H, W) in [0, 1] -> the same.
-        source: anything PyAV reads (the extra `video`), or .gif, .webp, .png.
-        target: .mp4, .m4v, .mov, .mkv (H.264), or .gif, .webp, .png.
+        source: anything PyAV reads (the extra `video`), an animated GIF, WebP, PNG or AVIF; or "-", see `open_video`.
+        target: .mp4, .m4v, .mov, .mkv (H.264), .gif, .webp, .png, .avif; or "-" for yuv4mpeg to the standard output.
         config: temporal smoothing and compression.
         size: pixels of the short side; None for that of the source. A video loses the last line of an odd side.
         max_frames: stop after so many frames.

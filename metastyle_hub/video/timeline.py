@@ -59,8 +59,8 @@ class Timeline:
             if back or abs(placed - expected) > self._ahead:
                 placed = time + self._jump(stream, time, expected)
         if stream.last is not None and placed <= stream.last:
-            # smaller steps the further it is ahead of the file, so that it never runs away from the audio
-            share = float(step) / float(step + stream.last - placed)
+            # much smaller steps where it is ahead of the file, so that it does not run away from the audio
+            share = (float(step) / float(step + stream.last - placed)) ** 3
             placed = stream.last + max(round(step * share / _TICK), 1) * _TICK
         stream.last, stream.end = placed, placed + step
         return placed
