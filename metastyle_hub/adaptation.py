@@ -123,7 +123,7 @@ class AdaptationConfig(Config):
 
     @classmethod
     def paper(cls) -> AdaptationConfig:
-        """Return the paper's setting: Adam on all parameters at 1e-3, VGG-16, one 256 px crop, two loss terms.
+        """Return the paper's setting: Adam on all parameters at 1e-3, VGG-16, four 256 px crops, two loss terms.
 
         >>> AdaptationConfig.paper().replace(steps=200).trainable
         'all'
@@ -251,8 +251,10 @@ def adapt_parameters(
     Raises:
         AdaptationError: if the loss is not finite.
 
-    >>> for step in adapt_parameters(network, theta, style, contents, loss, AdaptationConfig(steps=20)):
-    ...     print(step.index, step.loss)
+    Example::
+
+        for step in adapt_parameters(network, theta, style, contents, loss, AdaptationConfig(steps=20)):
+            print(step.index, step.loss)
     """
     device = next(iter(theta.values())).device
     with torch.inference_mode(False):  # inference mode of the caller would make tensors that cannot require gradients

@@ -49,8 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         the exit status: 0, 2 after a user's mistake (one sentence on stderr), or 130 after Ctrl-C.
 
-    >>> main(["info", "starry"])
-    0
+    Example::
+
+        status = main(["stylize", "photo.jpg", "-s", "starry"])
     """
     for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot encode must not be fatal
         if hasattr(stream, "reconfigure"):
