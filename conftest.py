@@ -73,7 +73,8 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Examples]:
             "MetaStyle": MetaStyle, "Path": Path, "Image": Image, "TilingConfig": TilingConfig, "np": np,
             "TransformerNet": TransformerNet, "content_dataset": content_dataset, "open_video": open_video,
             "torch": torch, "load_feature_extractor": load_feature_extractor, "base": base,
-            "style": styles["starry"], **styles, "content": tiny.tensor(tiny.content(64, 64)), "style_image": tiny.tensor(tiny.style(64, 64)),
+            "style": styles["starry"], **styles, "content": tiny.tensor(tiny.content(64, 64)),
+            "style_image": tiny.tensor(tiny.style(64, 64)),
             "stylized": tiny.tensor(tiny.style(64, 64, seed=1)), "image": tiny.image(tiny.content()),
         }  # fmt: skip
         yield Examples(folder, hub, names)
