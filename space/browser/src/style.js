@@ -157,6 +157,24 @@ export function mixStyles(base, styles, weights, strength) {
 }
 
 /**
+ * Return the parameters outside the vector in some mix, if a style has trained them.
+ * @param {Base} base
+ * @param {Style[]} styles
+ * @param {number[]} weights summing to 1
+ * @param {number} strength
+ * @returns {Tensors | undefined}
+ */
+export function mixBodies(base, styles, weights, strength) {
+  const used = styles.filter((style, i) => weights[i] && style.body);
+  if (!used.length || !strength) return undefined;
+  return new Map([...used[0].body ?? []].map(([name, { shape }]) => {
+    const own = /** @type {import("./safetensors.js").Tensor} */ (base.tensors.get(name)).data;
+    const mixed = interpolate(styles.map((style) => style.body?.get(name)?.data ?? own), weights);
+    return [name, { shape, data: strength === 1 ? mixed : interpolate([mixed, own], [strength, 1 - strength]) }];
+  }));
+}
+
+/**
  * Return a new style of the base.
  * @param {Base} base
  * @param {string} name
