@@ -6,6 +6,6 @@ graphs.py              the forward graphs, by torch.onnx: stylize, Gram matrices
 external_data.py       constants of a graph that point into safetensors files
 step.py                an adaptation step as a pure function of tensors
 decompositions.py      operations without an ONNX operator, in plain operations: backwards, most of all
-translator.py          a traced function to an ONNX graph, operation by operation
+translator.py          a function of tensors to an ONNX graph, operation by operation
 browser.py             the folder that the browser page loads
 """

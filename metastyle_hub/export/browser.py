@@ -28,6 +28,8 @@ from metastyle_hub.export.external_data import TensorFile, make_external
 from metastyle_hub.export.graphs import grams_graph, predict_graph, stylize_graph
 from metastyle_hub.export.layout import GROUP, ParameterLayout
 from metastyle_hub.export.plain import NoiseInput, noise_inputs
+from metastyle_hub.export.step import AdaptationGraphStep
+from metastyle_hub.export.translator import translate
 from metastyle_hub.networks.feature_extractor import FeatureExtractor, FeatureSpec, load_feature_extractor
 from metastyle_hub.networks.layers import NOISE_PERIOD, noise_field
 from metastyle_hub.version import __version__
@@ -89,6 +91,8 @@ def export_browser(
     for name, style in styles.items():
         write_files(folder / "styles" / name, artifact_files(style))
     graphs = _forward_graphs(base, extractor.spec, features)
+    for name, config in recipes.items():
+        graphs |= _adaptation_graphs(name, config, base, extractor.spec, features)
     files = [TensorFile.read(folder / path, path) for path in (_BASE, _FEATURES)]
     for name, graph in graphs.items():
         make_external(graph, files)
@@ -127,6 +131,22 @@ def _forward_graphs(base: Artifact, spec: FeatureSpec, features: Mapping[str, Te
     }
 
 
+def _adaptation_graphs(
+    name: str, config: AdaptationConfig, base: Artifact, spec: FeatureSpec, features: Mapping[str, Tensor]
+) -> dict[str, onnx.ModelProto]:
+    layout = ParameterLayout.of(base.parameters)
+    frozen = {name: p for name, p in base.parameters.items() if name not in layout.shapes}
+    graphs = {}
+    for decoder_only, graph in enumerate(_graph_names(name)):
+        step = AdaptationGraphStep(base.config.architecture, spec, config, layout, bool(decoder_only))
+        graphs[graph] = translate(step, step.inputs(), frozen | features)
+    return graphs
+
+
+def _graph_names(recipe: str) -> list[str]:
+    return [f"adapt_{recipe}", f"adapt_{recipe}_decoder"]
+
+
 def _describe(name: str, graph: onnx.ModelProto) -> dict[str, Any]:
     def ports(values: Iterable[onnx.ValueInfoProto]) -> list[dict[str, Any]]:
         shapes = {v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in values}
@@ -156,7 +176,7 @@ def _recipe_entry(name: str, config: AdaptationConfig, steps: Iterable[int]) -> 
     counts = sorted({config.steps, *steps})
     return {
         "config": config.to_dict(),
-        "graphs": [f"adapt_{name}", f"adapt_{name}_decoder"],
+        "graphs": _graph_names(name),
         "schedules": {str(count): _schedule(config.replace(steps=count)) for count in counts},
     }
 

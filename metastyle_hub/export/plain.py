@@ -17,7 +17,7 @@ from torch import Tensor
 from metastyle_hub.networks.feature_extractor import Features, FeatureSpec
 from metastyle_hub.networks.transformer_net import LOGIT_RANGE, NetworkConfig
 
-__all__ = ["NoiseInput", "PlainExtractor", "noise_inputs", "plain_logits"]
+__all__ = ["NoiseInput", "PlainExtractor", "noise_inputs", "plain_logits", "plain_outlier_penalty"]
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,12 @@ def _logit_map(images: Tensor) -> Tensor:
     x = images.clamp(*LOGIT_RANGE)
     logits = (x / (1 - x)).log()
     return torch.cat([logits, -logits], 1)  # (B, 6, H, W)
+
+
+def plain_outlier_penalty(activations: Iterable[Tensor], limit: float) -> Tensor:
+    """Return `losses.outlier_penalty`, without the detours around instance norms of PyTorch."""
+    rms = [torch.linalg.vector_norm(F.instance_norm(x), dim=1) / x.shape[1] ** 0.5 for x in activations]
+    return torch.stack([(r - limit).relu().square().mean() for r in rms]).mean()
 
 
 class PlainExtractor:

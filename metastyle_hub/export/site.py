@@ -37,7 +37,11 @@ ExportModel = Callable[[Artifact, Mapping[str, Artifact], Path], Any]
 
 
 def build_site(
-    target: Path | None = None, base: Path | None = None, *, page: Path = CHECKOUT_PAGE, export: ExportModel | None = None
+    target: Path | None = None,
+    base: Path | None = None,
+    *,
+    page: Path = CHECKOUT_PAGE,
+    export: ExportModel | None = None,
 ) -> Path:
     """Put everything that the page needs into a folder, which any web server can serve.
 
