@@ -26,7 +26,9 @@ def configure_space(parser: argparse.ArgumentParser, *, advanced: bool) -> None:
     parser.add_argument("--port", type=int, help="port to listen on (default: the first free one from 7860)")
     parser.add_argument("--share", action="store_true", help="also serve anybody, through a tunnel of Gradio")
     parser.add_argument(
-        "--browser", action="store_true", help="serve the page that computes in the visitor's own browser, without Gradio"
+        "--browser",
+        action="store_true",
+        help="serve the page that computes in the visitor's own browser, without Gradio",
     )
     add_device(parser)
     parser.set_defaults(run=_run)
@@ -58,7 +60,9 @@ def _serve_browser_page(host: str, port: int | None) -> None:
     try:
         server = site_server(site, host, _PORT if port is None else port)
     except OSError as error:
-        raise AppError(f"The page cannot be served on {host}, port {port or _PORT} ({error}); choose another.") from None
+        raise AppError(
+            f"The page cannot be served on {host}, port {port or _PORT} ({error}); choose another."
+        ) from None
     with server:
         print(f"The page computes in the visitor's browser: http://{host}:{server.server_port}")
         server.serve_forever()

@@ -27,7 +27,7 @@ __all__ = ["CHECKOUT_PAGE", "build_site"]
 CHECKOUT_PAGE = Path(__file__).resolve().parents[2] / "space" / "browser"
 """The folder of the page's sources, in a checkout of the project."""
 
-FILE_LIST = "files.json"
+_FILE_LIST, _MANIFEST = "files.json", "browser.json"
 _PAGE = ("index.html", "style.css", "manifest.webmanifest", "icon.svg", "service-worker.js", "README.md", "src")
 _RUNTIME = ("wasm", ""), ("jspi", ".jspi"), ("webgpu", ".asyncify")  # WebAssembly; WebGPU; WebGPU in older browsers
 _THUMBNAIL = 184  # pixels of the short side
@@ -113,22 +113,21 @@ def _install(page: Path) -> None:
 
 
 def _export_model(folder: Path, base: Path, styles: list[Path], export: ExportModel | None) -> None:
-    artifacts = {style.name: read_artifact(style) for style in styles}
-    loaded = read_artifact(base)
-    inputs = {"library_version": __version__, "fingerprint": loaded.fingerprint, "styles": sorted(artifacts)}
-    if (folder / "browser.json").is_file():
-        manifest = json.loads((folder / "browser.json").read_text(encoding="utf-8"))
-        names = sorted(style["name"] for style in manifest["styles"])
-        if inputs == {
-            "library_version": manifest["library_version"],
-            "fingerprint": manifest["base"]["fingerprint"],
-            "styles": names,
-        }:
+    loaded, artifacts = read_artifact(base), {style.name: read_artifact(style) for style in styles}
+    wanted = [__version__, loaded.fingerprint, sorted(artifacts)]
+    if (folder / _MANIFEST).is_file():
+        found = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        names = sorted(style["name"] for style in found["styles"])
+        if [found["library_version"], found["base"]["fingerprint"], names] == wanted:
             return
     if export is None:
-        from metastyle_hub.export.browser import export_browser as export  # needs onnx
-
-    assert export is not None
+        try:
+            from metastyle_hub.export.browser import export_browser
+        except ImportError as error:
+            raise ExportError(
+                f"The page's graphs need {error.name}; run: pip install 'metastyle-hub[export]'."
+            ) from None
+        export = export_browser
     shutil.rmtree(folder, ignore_errors=True)
     export(loaded, artifacts, folder)
 
@@ -149,7 +148,7 @@ def _write_file_list(target: Path) -> None:
     digest, offline = hashlib.sha256(), ["."]
     for file in sorted(target.rglob("*")):
         path = file.relative_to(target).as_posix()
-        if not file.is_file() or path in (FILE_LIST, "README.md") or file.name == "README.md":
+        if not file.is_file() or path in (_FILE_LIST, "README.md") or file.name == "README.md":
             continue
         if not path.startswith("vendor/"):
             offline.append(path)
@@ -157,4 +156,4 @@ def _write_file_list(target: Path) -> None:
         else:
             digest.update(f"{path} {file.stat().st_size}".encode())
     text = json.dumps({"version": digest.hexdigest()[:12], "offline": offline}, indent=1)
-    (target / FILE_LIST).write_text(text + "\n", encoding="utf-8")
+    (target / _FILE_LIST).write_text(text + "\n", encoding="utf-8")

@@ -25,10 +25,7 @@ export function contentImages(builtIn, own) {
   return [...Array(repeats).fill(own), ...builtIn];
 }
 
-/**
- * Return a generator of numbers in [0, 1), the same for the same seed (sfc32).
- * @param {number} seed
- */
+/** Return a generator of numbers in [0, 1), the same for the same seed (sfc32). @param {number} seed */
 export function randomNumbers(seed) {
   let [a, b, c, d] = [0x9e3779b9, 0x243f6a88, 0xb7e15162, seed ^ 0xdeadbeef];
   const next = () => {

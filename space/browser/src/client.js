@@ -26,12 +26,7 @@ export class Client {
     });
   }
 
-  /**
-   * @param {string} call
-   * @param {object} [args]
-   * @param {(value: any) => void} [progress]
-   * @returns {Promise<any>}
-   */
+  /** @param {string} call @param {object} [args] @param {(value: any) => void} [progress] @returns {Promise<any>} */
   call(call, args = {}, progress) {
     const id = ++this.#last;
     const frame = Reflect.get(args, "frame");

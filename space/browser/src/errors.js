@@ -3,10 +3,7 @@ export class MetaStyleError extends Error {
   name = "MetaStyleError";
 }
 
-/**
- * Return what a person should read of any error.
- * @param {unknown} error
- */
+/** Return what a person should read of any error. @param {unknown} error */
 export function sentence(error) {
   if (error instanceof Error && error.name === "MetaStyleError") return error.message;
   console.error(error);

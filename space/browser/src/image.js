@@ -160,11 +160,7 @@ export function resize(pixels, { width, height }, part, mode = "bicubic") {
   return { width, height, data };
 }
 
-/**
- * @param {number} from
- * @param {number} to
- * @param {"bicubic" | "bilinear"} mode
- */
+/** @param {number} from @param {number} to @param {"bicubic" | "bilinear"} mode */
 function taps(from, to, mode) {
   if (from === to) return Array.from({ length: to }, (_, start) => ({ start, weights: new Float64Array([1]) }));
   const scale = from / to;
@@ -264,10 +260,7 @@ export function preserveColor(stylized, content) {
   }
 }
 
-/**
- * Encode an image: PNG if it is transparent anywhere, else JPEG.
- * @param {Pixels} pixels
- */
+/** Encode an image: PNG if it is transparent anywhere, else JPEG. @param {Pixels} pixels */
 export async function encodeImage(pixels) {
   const canvas = new OffscreenCanvas(pixels.width, pixels.height);
   canvas.getContext("2d")?.putImageData(new ImageData(pixels.data, pixels.width, pixels.height), 0, 0);

@@ -36,10 +36,7 @@ export class Runtime {
     return this.threads > 1 ? `WebAssembly, ${this.threads} threads` : "WebAssembly, one thread";
   }
 
-  /**
-   * @param {number[]} shape
-   * @param {Float32Array} data
-   */
+  /** @param {number[]} shape @param {Float32Array} data */
   tensor(shape, data) {
     return new this.ort.Tensor("float32", data, shape);
   }
@@ -82,11 +79,7 @@ export class Runtime {
     return session;
   }
 
-  /**
-   * @param {string} graph
-   * @param {string[]} keep
-   * @param {{weights: () => Uint8Array}} [body]
-   */
+  /** @param {string} graph @param {string[]} keep @param {{weights: () => Uint8Array}} [body] */
   async #open(graph, keep, body) {
     const { file, external_data: paths } = this.manifest.graphs[graph];
     const [model, ...files] = await Promise.all([file, ...paths].map(this.load));

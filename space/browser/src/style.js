@@ -83,12 +83,7 @@ export function readStyle(base, configFile, weights, where) {
   return { name, config, vector: flatten(base.slots, tensors, base.vector.slice()), ...(body.size ? { body } : {}) };
 }
 
-/**
- * @param {Base} base
- * @param {string} trainable
- * @param {Tensors} tensors
- * @param {string} what
- */
+/** @param {Base} base @param {string} trainable @param {Tensors} tensors @param {string} what */
 function checkTensors(base, trainable, tensors, what) {
   const expected = new Set(ownNames(base, trainable));
   const tuple = (/** @type {number[]} */ shape) => (shape.length === 1 ? `(${shape[0]},)` : `(${shape.join(", ")})`);
@@ -214,10 +209,7 @@ function sorted(value) {
   return Object.fromEntries(Object.keys(value).sort().map((key) => [key, sorted(value[key])]));
 }
 
-/**
- * Return a name that a file can have.
- * @param {string} name
- */
+/** Return a name that a file can have. @param {string} name */
 export function fileName(name) {
   return name.replace(/[^\p{L}\p{N}-]+/gu, "-").replace(/^-+|-+$/g, "").slice(0, 60) || "style";
 }

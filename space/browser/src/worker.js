@@ -96,11 +96,7 @@ async function mixed({ ids, weights, strength }) {
   return { all, vector: mixStyles(base, all, weights, strength), body, tensors };
 }
 
-/**
- * @param {Pixels} pixels
- * @param {Recipe} recipe
- * @param {{size: number, keepColor: boolean}} options
- */
+/** @param {Pixels} pixels @param {Recipe} recipe @param {{size: number, keepColor: boolean}} options */
 async function stylized(pixels, recipe, { size, keepColor }) {
   const { vector, body } = await mixed(recipe);
   const short = Math.min(pixels.width, pixels.height);

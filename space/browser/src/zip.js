@@ -14,10 +14,7 @@ function crc32(data) {
   return ~crc >>> 0;
 }
 
-/**
- * @param {Uint8Array} data
- * @param {CompressionStream | DecompressionStream} stream
- */
+/** @param {Uint8Array} data @param {CompressionStream | DecompressionStream} stream */
 async function through(data, stream) {
   const piped = new Blob([/** @type {Uint8Array<ArrayBuffer>} */ (data)]).stream().pipeThrough(stream);
   return new Uint8Array(await new Response(piped).arrayBuffer());
