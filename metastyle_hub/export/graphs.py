@@ -18,10 +18,11 @@ from metastyle_hub.export.layout import ParameterLayout
 from metastyle_hub.export.plain import PlainExtractor, noise_inputs, plain_logits
 from metastyle_hub.losses import gram_matrix
 from metastyle_hub.networks.feature_extractor import FeatureSpec
+from metastyle_hub.networks.layers import NOISE_PERIOD, noise_field
 from metastyle_hub.networks.style_predictor import MAX_STYLE_SCALES, StylePredictor
 from metastyle_hub.networks.transformer_net import NetworkConfig
 
-__all__ = ["OPSET", "grams_graph", "predict_graph", "stylize_graph"]
+__all__ = ["OPSET", "fixed_style_graph", "grams_graph", "predict_graph", "stylize_graph"]
 
 OPSET = 18  # of ONNX
 _MAX_SIDE = 2**14  # pixels; the exporter wants a bound
@@ -54,6 +55,25 @@ class _Stylize(_Constants):
         noise = {noise.name: window.to(self.dtype) for noise, window in named}
         logits = plain_logits(self.config, weights, image.to(self.dtype), noise)
         return torch.sigmoid(logits.float())
+
+
+class _FixedStyle(_Constants):
+    """One style; its noise comes from the whole period of the fields, 3 MB."""
+
+    def __init__(
+        self, config: NetworkConfig, parameters: Mapping[str, Tensor], activation: str | None, dtype: torch.dtype
+    ) -> None:
+        noise = {n.name: noise_field(n.channels, NOISE_PERIOD, NOISE_PERIOD) for n in noise_inputs(config)}
+        super().__init__({name: p.to(dtype) for name, p in {**parameters, **noise}.items()})
+        self.config, self.activation, self.dtype = config, activation, dtype
+
+    def forward(self, image: Tensor) -> Tensor:
+        weights, noise = self.constants(), {}
+        for n in noise_inputs(self.config):
+            rows, columns = (torch.arange(side // n.pixels) % NOISE_PERIOD for side in image.shape[-2:])
+            noise[n.name] = weights[n.name].index_select(2, rows).index_select(3, columns)
+        logits = plain_logits(self.config, weights, image.to(self.dtype), noise).float()
+        return logits.clamp(0, 1) if self.activation == "clamp" else torch.sigmoid(logits)
 
 
 class _Grams(_Constants):
@@ -111,6 +131,26 @@ def stylize_graph(
         ["stylized"],
         ({2: 4 * height, 3: 4 * width}, None, tuple(sides)),
     )
+
+
+def fixed_style_graph(
+    config: NetworkConfig,
+    parameters: Mapping[str, Tensor],
+    output_activation: str | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> onnx.ModelProto:
+    """Return the graph image -> stylized image of one style, of any sides that are multiples of 4.
+
+    Args:
+        config: the architecture.
+        parameters: of the whole network, adapted.
+        output_activation: as in `config.json`; None for a sigmoid.
+        dtype: of parameters and arithmetic; input and output are float32.
+    """
+    height, width = (torch.export.Dim(name, min=4, max=_MAX_SIDE // 4) for name in ("h", "w"))
+    module = _FixedStyle(config, parameters, output_activation, dtype)
+    sides = {2: 4 * height, 3: 4 * width}
+    return _export(module, (torch.zeros(1, 3, 64, 96),), ["image"], ["stylized"], (sides,))
 
 
 def grams_graph(spec: FeatureSpec, weights: Mapping[str, Tensor], scales: int = MAX_STYLE_SCALES) -> onnx.ModelProto:

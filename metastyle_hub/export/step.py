@@ -1,4 +1,4 @@
-"""One step of an adaptation as a pure function of tensors: forward, gradient, Adam. The graphs of the page are made of it.
+"""One step of an adaptation as a pure function of tensors: forward, gradient, Adam. The page's graphs are made of it.
 
     g = gradient of  E_c [ log loss(c, s, M(c; w)) ] + outliers(w)
     m = b1 m + (1 - b1) g,   v = b2 v + (1 - b2) g^2,   w = w - rate / c1 * m / (sqrt(v / c2) + eps)

@@ -51,7 +51,8 @@ def translate(
     >>> [node.op_type for node in graph.graph.node]
     ['MatMul', 'Identity']
     """
-    given, outputs = [*inputs, *constants], []
+    given = [*inputs, *constants]
+    outputs: list[str] = []
 
     def flat(*tensors: Tensor) -> list[Tensor]:
         values = dict(zip(given, tensors, strict=True))
@@ -83,7 +84,7 @@ class _Builder:
 
     def constant(self, value: Any, dtype: type = np.float32) -> str:
         """Return the name of a constant with this value."""
-        array = np.asarray(value, dtype)
+        array: np.ndarray = np.asarray(value, dtype)
         key = array.dtype.str, array.shape, array.tobytes()
         if key not in self._known:
             name = f"c{len(self._known)}"
@@ -124,11 +125,10 @@ class _Builder:
             if needed.intersection(node.output):
                 needed.update(node.input)
                 nodes.append(node)
-        shapes = dict(inputs)
         graph = helper.make_graph(
             nodes[::-1],
             "metastyle_hub",
-            [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items()],
             [
                 helper.make_tensor_value_info(out, TensorProto.FLOAT, shape)
                 for out, (_, shape) in zip(outputs, results, strict=True)
