@@ -46,6 +46,7 @@ from metastyle_hub.networks.style_predictor import StylePredictor
 from metastyle_hub.networks.transformer_net import transform_with_activations
 
 __all__ = [
+    "ADAM_BETAS",
     "AdaptationConfig",
     "AdaptationOptions",
     "AdaptationStep",
@@ -58,7 +59,7 @@ __all__ = [
 ]
 
 # of Adam: with the usual 0.999 the large first gradients would shrink all of a hundred steps
-_BETAS = (0.9, 0.99)
+ADAM_BETAS = (0.9, 0.99)
 _MAX_ASPECT = 4  # of a style image; a longer one is cropped to its center
 
 
@@ -268,7 +269,7 @@ def adapt_parameters(
             {"params": [p for name, p in trainable.items() if is_norm_parameter(name)]},
             {"params": [p for name, p in trainable.items() if not is_norm_parameter(name)]},
         ],
-        betas=_BETAS,
+        betas=ADAM_BETAS,
     )
     crops = CropConfig(config.crop_size, config.min_scale, config.max_scale)
 

@@ -31,6 +31,7 @@ _COMMANDS = {
     "stylize": ("stylize", "stylize images"),
     "interpolate": ("interpolate", "interpolate styles"),
     "video": ("video", "stylize a video"),
+    "export": ("export", "write ONNX files, for other programs and for the browser"),
     "push": ("hub", "share a style on the Hub"),
     "pull": ("hub", "download a style from the Hub"),
     "list": ("hub", "list styles on the Hub"),
