@@ -165,7 +165,7 @@ import os, signal, numpy, torch
 signal.alarm(100)
 from metastyle_hub import MetaStyle
 torch.set_num_threads(2)
-base, photo = MetaStyle.from_pretrained(), numpy.zeros((96, 96, 3), numpy.uint8) + 90
+base, photo = MetaStyle.from_pretrained(), numpy.random.default_rng(0).integers(0, 256, (96, 96, 3), numpy.uint8)
 
 def stylized(): return numpy.asarray(base.stylize(photo)).astype(int)
 here = stylized()
