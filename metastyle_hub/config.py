@@ -81,8 +81,8 @@ class Config:
         Raises:
             SettingError: for an unknown field, with the nearest known one, or a value out of range.
 
-        >>> AdaptationConfig().replace(steps=20).steps
-        20
+        >>> TilingConfig().replace(tile=512).tile
+        512
         """
         known = [f.name for f in dataclasses.fields(self)]  # type: ignore[arg-type]
         for name in changes.keys() - set(known):
