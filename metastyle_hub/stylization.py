@@ -37,6 +37,7 @@ class _Content:
     parameters: Parameters
 
 
+@torch.no_grad()
 def stylize(
     network: TransformerNet,
     styles: Sequence[Parameters],
@@ -171,4 +172,5 @@ def _restore(stylized: Tensor, content: _Content, keep_color: bool) -> Image.Ima
     if isinstance(content.source, Tensor):
         return stylized[0] if content.source.ndim == 3 else stylized
     image = to_pil(stylized)
+    image.info = dict(content.source.info)  # the resolution in dots per inch
     return with_alpha(image, content.source) if content.source.mode == "RGBA" else image

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 import tiny
 import torch
@@ -220,3 +221,24 @@ def test_a_size_that_is_no_positive_whole_number_is_refused(size):
         with pytest.raises(SettingError) as error:
             use()
         assert "size" in str(error.value) and repr(size) in str(error.value)
+
+
+@pytest.mark.parametrize("options", [{}, {"keep_color": True}, {"size": 20}])
+def test_tensors_that_require_gradients_give_results_without_a_graph(options):
+    parameters = {name: p.requires_grad_() for name, p in tiny.parameters().items()}
+    images = tiny.contents(1).requires_grad_()
+    [stylized] = stylize(NETWORK, [parameters], [images], **options)
+    assert not stylized.requires_grad and stylized.grad_fn is None
+
+
+def test_colors_under_transparent_pixels_do_not_matter_and_the_resolution_is_kept():
+    results = []
+    for hidden in (0, 255):
+        pixels = tiny.content()
+        pixels[:, :32] = hidden
+        photo = Image.fromarray(pixels)
+        photo.putalpha(Image.fromarray(np.where(np.arange(64) < 32, 0, 255).astype(np.uint8)[None].repeat(48, 0)))
+        photo.info["dpi"] = (300, 300)
+        results += stylize(NETWORK, [tiny.parameters()], [photo])
+    assert np.array_equal(np.asarray(results[0]), np.asarray(results[1]))
+    assert results[0].info["dpi"] == (300, 300)
