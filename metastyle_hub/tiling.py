@@ -116,7 +116,9 @@ def transform_in_tiles(
         config: size of the tiles.
         backend: of the convolutions, see `networks.backends`.
 
-    >>> transform_in_tiles(network, parameters, image, TilingConfig(tile=512))
+    >>> network = TransformerNet()
+    >>> transform_in_tiles(network, network.parameter_dict(), torch.rand(1, 3, 96, 160), TilingConfig(tile=64)).shape
+    torch.Size([1, 3, 96, 160])
     """
     height, width = image.shape[-2] // 4, image.shape[-1] // 4  # of the residual blocks
     tiles = list(_tiles(height, width, config.tile // 4))

@@ -61,7 +61,8 @@ def infer(
     Raises:
         SettingError: for a backend that this machine does not have.
 
-    >>> infer(meta_network(NetworkConfig()), parameters, torch.rand(1, 3, 64, 64)).shape
+    >>> network = TransformerNet()
+    >>> infer(network, network.parameter_dict(), torch.rand(1, 3, 64, 64)).shape
     torch.Size([1, 3, 64, 64])
     """
     chosen = resolve_backend(backend, images.device, getattr(network, "dtype", dtype))

@@ -27,6 +27,7 @@ from metastyle_hub.networks.layers import ConvNorm, ReflectionConv2d, ResidualBl
 from metastyle_hub.networks.param_groups import Parameters
 
 __all__ = [
+    "LOGIT_RANGE",
     "NetworkConfig",
     "TransformOutput",
     "TransformerNet",
@@ -38,7 +39,7 @@ __all__ = [
 ]
 
 _THREAD = threading.local()
-_LOGIT_RANGE = (0.05, 0.95)  # few photos have values beyond, so a style would extrapolate there
+LOGIT_RANGE = (0.05, 0.95)  # few photos have values beyond, so a style would extrapolate there
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ class TransformerNet(nn.Module):
         """
         if not self.config.logit_skip:
             return None
-        z = torch.logit(images.clamp(*_LOGIT_RANGE))
+        z = torch.logit(images.clamp(*LOGIT_RANGE))
         return torch.cat([z, -z], 1)[:, : self.config.width]
 
     @torch.no_grad()
