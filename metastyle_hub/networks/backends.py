@@ -33,6 +33,8 @@ Convolve = Callable[[Tensor, Tensor, "Tensor | None"], Tensor]
 log = logging.getLogger(__name__)
 
 _TRIALS = 3
+_STRIP = 48 * 1024  # samples of a map: NNPACK holds the transforms of all that it gets, twice as large
+_TILE = 6  # rows of a tile of F(6x6, 3x3)
 _ERROR = 1e-4  # of the test, relative to the largest value; Winograd's F(6x6, 3x3) stays below 1e-5
 _GAIN = 0.9  # a backend replaces another if it takes less than this share of its time
 
@@ -118,5 +120,17 @@ def _direct(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _nnpack(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    height, width = (side - kernel + 1 for side, kernel in zip(x.shape[1:], weight.shape[2:], strict=True))
+    rows = max(_TILE, _STRIP // width // _TILE * _TILE)
+    if height <= rows:
+        return _transform_convolution(x, weight, bias)
+    convolved = x.new_empty(len(weight), height, width)
+    for top in range(0, height, rows):
+        strip = x[:, top : top + rows + weight.shape[2] - 1]
+        convolved[:, top : top + rows] = _transform_convolution(strip, weight, bias)
+    return convolved
+
+
+def _transform_convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     convolved: Tensor = torch._nnpack_spatial_convolution(x[None], weight, bias, (0, 0), (1, 1))  # type: ignore[attr-defined]
     return convolved[0]
