@@ -590,8 +590,8 @@ class MetaStyle:
         """Stylize a video frame by frame, with temporal smoothing. A caller may stop at any time and keeps the frames.
 
         Args:
-            source: a video (needs the extra `video`), or an animated .gif, .webp or .png.
-            target: .mp4, .m4v, .mov or .mkv, with the audio of the source; or .gif, .webp, .png.
+            source: a video (needs the extra `video`), an animated .gif, .webp, .png or .avif; or "-" for stdin.
+            target: .mp4, .m4v, .mov or .mkv, with the audio of the source; .gif, .webp, .png, .avif; or "-" for stdout.
             strength: see `stylize`.
             size: pixels of the short side; None for that of the source.
             preserve_color, backend: see `stylize`.
