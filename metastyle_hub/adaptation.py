@@ -46,6 +46,7 @@ from metastyle_hub.networks.style_predictor import StylePredictor
 from metastyle_hub.networks.transformer_net import transform_with_activations
 
 __all__ = [
+    "ADAM_BETAS",
     "AdaptationConfig",
     "AdaptationOptions",
     "AdaptationStep",
@@ -58,7 +59,7 @@ __all__ = [
 ]
 
 # of Adam: with the usual 0.999 the large first gradients would shrink all of a hundred steps
-_BETAS = (0.9, 0.99)
+ADAM_BETAS = (0.9, 0.99)
 _MAX_ASPECT = 4  # of a style image; a longer one is cropped to its center
 
 
@@ -123,7 +124,7 @@ class AdaptationConfig(Config):
 
     @classmethod
     def paper(cls) -> AdaptationConfig:
-        """Return the paper's setting: Adam on all parameters at 1e-3, VGG-16, one 256 px crop, two loss terms.
+        """Return the paper's setting: Adam on all parameters at 1e-3, VGG-16, four 256 px crops, two loss terms.
 
         >>> AdaptationConfig.paper().replace(steps=200).trainable
         'all'
@@ -251,8 +252,10 @@ def adapt_parameters(
     Raises:
         AdaptationError: if the loss is not finite.
 
-    >>> for step in adapt_parameters(network, theta, style, contents, loss, AdaptationConfig(steps=20)):
-    ...     print(step.index, step.loss)
+    Example::
+
+        for step in adapt_parameters(network, theta, style, contents, loss, AdaptationConfig(steps=20)):
+            print(step.index, step.loss)
     """
     device = next(iter(theta.values())).device
     with torch.inference_mode(False):  # inference mode of the caller would make tensors that cannot require gradients
@@ -266,7 +269,7 @@ def adapt_parameters(
             {"params": [p for name, p in trainable.items() if is_norm_parameter(name)]},
             {"params": [p for name, p in trainable.items() if not is_norm_parameter(name)]},
         ],
-        betas=_BETAS,
+        betas=ADAM_BETAS,
     )
     crops = CropConfig(config.crop_size, config.min_scale, config.max_scale)
 

@@ -103,8 +103,10 @@ def memory_errors(action: str, device: torch.device, remedy: str) -> Iterator[No
     Raises:
         DeviceError: if memory runs out, or the device lacks an operation.
 
-    >>> with memory_errors("stylization", images.device, "a smaller size"):
-    ...     stylized = stylize(network, parameters, images)
+    Example::
+
+        with memory_errors("stylization", images.device, "a smaller size"):
+            stylized = stylize(network, parameters, images)
     """
     other = " or device='cpu'" if device.type != "cpu" else ""
     try:

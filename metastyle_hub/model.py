@@ -156,7 +156,7 @@ class MetaStyle:
             HubError: if the Hub or the network fails.
             DeviceError: for a device or dtype that is not available.
 
-        >>> MetaStyle.from_pretrained("me/starry-night@v1").stylize("photo.jpg").save("out.png")
+        >>> MetaStyle.from_pretrained("me/starry@v1").stylize("photo.jpg").save("out.png")
         """
         placement = resolve_device("cpu" if device is None else device), resolve_dtype(dtype)
         if pretrained_model_name_or_path is None:
@@ -185,7 +185,7 @@ class MetaStyle:
             ArtifactError: see `from_pretrained`; also for a style of another base.
             HubError: see `from_pretrained`.
 
-        >>> wave, glass = base.load_style("me/wave"), base.load_style("me/stained-glass")
+        >>> wave, glass = base.load_style("me/wave"), base.load_style("me/glass")
         """
         if isinstance(style, MetaStyle):
             artifact = Artifact(style.config, style._own_parameters, origin=style.origin)
@@ -218,7 +218,9 @@ class MetaStyle:
         Raises:
             ArtifactError: for names or shapes of another architecture, or values that are not finite.
 
-        >>> MetaStyle.from_parameters(trainer.ema).save_pretrained("runs/base")
+        Example::
+
+            MetaStyle.from_parameters(trainer.ema).save_pretrained("runs/base")
         """
         described = ArtifactConfig(kind="base", architecture=architecture or NetworkConfig(), **config)
         tensors = {**parameters, **{f"predictor.{name}": p for name, p in (predictor or {}).items()}}
@@ -336,7 +338,8 @@ class MetaStyle:
             HubError: if the Hub or the network fails.
             ImageError: for an image that cannot be used.
 
-        >>> style.push_to_hub("me/starry-night", commit_message="More steps")
+        >>> style.push_to_hub("me/starry", commit_message="More steps").repo_url.repo_id
+        'me/starry'
         """
         attachments = Attachments(style_image, preview, license, extra)
         artifact = replace(self._to_artifact(), config=self.config.without_local_paths())
@@ -361,7 +364,9 @@ class MetaStyle:
         Args:
             progress: whether to show a progress bar on stderr.
 
-        >>> style = MetaStyle.from_pretrained().adapt("starry_night.jpg", steps=100)
+        Example::
+
+            style = MetaStyle.from_pretrained().adapt("starry_night.jpg", steps=100)
         """
         from tqdm.auto import tqdm
 
@@ -405,8 +410,10 @@ class MetaStyle:
             AdaptationError: while iterating, if the loss is not finite.
             DeviceError: while iterating, if memory runs out.
 
-        >>> for step in base.adapt_iter("wave.jpg", steps=200):
-        ...     print(step.index, step.loss)
+        Example::
+
+            for step in base.adapt_iter("wave.jpg", steps=200):
+                print(step.index, step.loss)
         """
         config = _adaptation_config(config, options)
         task = AdaptationTask.load(style_image, content_images, config, self.device)
@@ -439,7 +446,7 @@ class MetaStyle:
         return steps()
 
     def predict_style(
-        self, style_image: ImageLike | Sequence[ImageLike], *, name: str | None = None, style_size: int = 256
+        self, style_image: ImageLike | Sequence[ImageLike], *, name: str | None = None, style_size: int | None = None
     ) -> MetaStyle:
         """Return the style that the base's predictor gives for an image, without a gradient step.
 
@@ -448,16 +455,17 @@ class MetaStyle:
         Args:
             style_image: the image, or several images of one style.
             name: of the style, default that of the image file.
-            style_size: pixels of the style image's short side.
+            style_size: pixels of the style image's short side; None for the default of `AdaptationConfig`.
 
         Raises:
             ImageError: for an image that cannot be used.
             SettingError: if the base has no predictor.
 
-        >>> quick = base.predict_style("starry_night.jpg")
+        >>> MetaStyle.from_pretrained().predict_style("starry_night.jpg")
+        MetaStyle('starry_night', style of norm parameters, 0 steps, on cpu)
         """
-        style_size = AdaptationConfig(style_size=style_size).style_size
-        style, sha256, file_name = load_style_images(style_image, style_size)
+        config = AdaptationConfig() if style_size is None else AdaptationConfig(style_size=style_size)
+        style, sha256, file_name = load_style_images(style_image, config.style_size)
         with memory_errors("style prediction", self.device, "a smaller style_size"):
             predicted = self._predicted(style)
         if predicted is None:
@@ -590,8 +598,10 @@ class MetaStyle:
             SettingError: for a strength outside [0, 1], or a size or number of frames below 1.
             DeviceError: while iterating, if memory runs out.
 
-        >>> for step in style.stylize_video_iter("walk.mp4", "stylized.mp4"):
-        ...     print(step.index, step.count)
+        Example::
+
+            for step in style.stylize_video_iter("walk.mp4", "stylized.mp4"):
+                print(step.index, step.count)
         """
         check_size(size)
         parameters = [self._parameters_at(strength)]
@@ -641,7 +651,9 @@ class MetaStyle:
         Raises:
             DeviceError: for a device or dtype that is not available.
 
-        >>> style.to("cuda", torch.bfloat16), style.to("bfloat16")
+        Example::
+
+            style.to("cuda", torch.bfloat16), style.to("bfloat16")
         """
         if isinstance(device, torch.dtype) or isinstance(getattr(torch, str(device), None), torch.dtype):
             device, dtype = None, device if dtype is None else dtype  # to("bfloat16")

@@ -60,7 +60,10 @@ def stylize(
         SettingError: for a size that is not a positive whole number, or another number of styles than of images.
         DeviceError: if memory runs out.
 
-    >>> [stylized] = stylize(network, [parameters], ["photo.jpg"])
+    >>> network = TransformerNet()
+    >>> [stylized] = stylize(network, [network.parameter_dict()], ["photo.jpg"])
+    >>> stylized.size
+    (64, 48)
     """
     check_size(size)
     if len(styles) != len(contents):

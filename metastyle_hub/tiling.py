@@ -95,7 +95,9 @@ def transform_in_tiles(
 ) -> Tensor:
     """Return M(image; parameters) as `transform` does, with less memory: (1, 3, H, W) in [0, 1] -> the same.
 
-    >>> transform_in_tiles(network, parameters, image, TilingConfig(tile=512))
+    >>> network = TransformerNet()
+    >>> transform_in_tiles(network, network.parameter_dict(), torch.rand(1, 3, 96, 160), TilingConfig(tile=64)).shape
+    torch.Size([1, 3, 96, 160])
     """
     height, width = image.shape[-2] // 4, image.shape[-1] // 4  # of the residual blocks
     tiles = list(_tiles(height, width, config.tile // 4))

@@ -59,7 +59,9 @@ def optimize_pixels(
     `start` (B, 3, H, W) is the first image, if it is not `contents`.
 
     >>> loss = PerceptualLoss(load_feature_extractor())
-    >>> *_, last = optimize_pixels(loss, content, style, GatysConfig(iterations=50))
+    >>> *_, last = optimize_pixels(loss, content, style_image, GatysConfig(iterations=2))
+    >>> last.index
+    2
     """
     config = config or GatysConfig()
     targets = loss.targets(contents, loss.style_grams(style))

@@ -196,7 +196,7 @@ def to_pil(tensor: torch.Tensor) -> Image.Image:
 def with_alpha(rgb: Image.Image, like: Image.Image) -> Image.Image:
     """Return `rgb` with the transparency of `like`, resized to fit; `rgb` itself if `like` has none.
 
-    >>> with_alpha(stylized, load_image("logo.png")).mode
+    >>> with_alpha(image, load_image("logo.png")).mode
     'RGBA'
     """
     if not like.has_transparency_data:

@@ -27,6 +27,7 @@ from metastyle_hub.networks.layers import ConvNorm, ReflectionConv2d, ResidualBl
 from metastyle_hub.networks.param_groups import Parameters
 
 __all__ = [
+    "LOGIT_RANGE",
     "NetworkConfig",
     "TransformOutput",
     "TransformerNet",
@@ -38,7 +39,7 @@ __all__ = [
 ]
 
 _THREAD = threading.local()
-_LOGIT_RANGE = (0.05, 0.95)  # few photos have values beyond, so a style would extrapolate there
+LOGIT_RANGE = (0.05, 0.95)  # few photos have values beyond, so a style would extrapolate there
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ class TransformerNet(nn.Module):
         """
         if not self.config.logit_skip:
             return None
-        z = torch.logit(images.clamp(*_LOGIT_RANGE))
+        z = torch.logit(images.clamp(*LOGIT_RANGE))
         width = self.config.width
         ones = torch.ones_like(images[:, :1]).expand(-1, max(0, width - 6), -1, -1)
         return torch.cat([z, -z, ones], 1)[:, :width].contiguous(memory_format=torch.channels_last)

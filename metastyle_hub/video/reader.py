@@ -116,7 +116,7 @@ def open_video(source: str | os.PathLike[str], limits: ImageLimits = DEFAULT_LIM
 
     >>> video = open_video("walk.mp4")
     >>> video.count, video.rate
-    (240, Fraction(24, 1))
+    (12, Fraction(10, 1))
     """
     path = Path(source)
     if not path.is_file():
