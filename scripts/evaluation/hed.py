@@ -38,28 +38,18 @@ class HED(nn.Module):
         self.fuse = nn.Conv2d(len(_SIDES), 1, 1)
         self.requires_grad_(False)
 
-    def gram(self, images: Tensor) -> Tensor:
-        """Return the Gram matrices at conv4_3: (B, 512, 512)."""
-        return gram_matrix(self.vgg(images, ("relu4_3",))["relu4_3"])
-
-    def edges(self, images: Tensor) -> Tensor:
-        """Return the probability that a pixel is an edge: (B, 1, H, W)."""
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return Gram matrices (B, 512, 512), and the probability that a pixel is an edge (B, 1, H, W)."""
         maps = self.vgg(images, _SIDES)
-        size = images.shape[-2:]
         sides = [side(maps[tap]) for side, tap in zip(self.sides, _SIDES, strict=True)]
-        sides = [F.interpolate(side, size, mode="bilinear") for side in sides]
-        return torch.sigmoid(self.fuse(torch.cat(sides, 1)))
+        sides = [F.interpolate(side, images.shape[-2:], mode="bilinear") for side in sides]
+        return gram_matrix(maps["relu4_3"]), torch.sigmoid(self.fuse(torch.cat(sides, 1)))
 
-    def style_distance(self, images: Tensor, style: Tensor) -> Tensor:
-        """Return the relative squared distance of Gram matrices at conv4_3 per image: (B,)."""
-        target = self.gram(style)
-        return (self.gram(images) - target).square().sum((1, 2)) / target.square().sum((1, 2))
 
-    def edge_agreement(self, images: Tensor, contents: Tensor) -> Tensor:
-        """Return the correlation over pixels of the edge maps of images and contents: (B,), at most 1."""
-        a, b = (self.edges(x).flatten(1) for x in (images, contents))
-        a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
-        return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1) + 1e-12)
+def edge_agreement(edges: Tensor, target: Tensor) -> Tensor:
+    """Return the correlation of two edge maps over pixels: (B, 1, H, W) twice -> (B,), at most 1."""
+    a, b = (x.flatten(1) - x.mean((1, 2, 3))[:, None] for x in (edges, target))
+    return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1) + 1e-12)
 
 
 def load_hed(file: Path) -> HED:

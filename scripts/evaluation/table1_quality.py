@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from evaluation.hed import HED
+from evaluation.hed import HED, edge_agreement
 from evaluation.summaries import Interval, geometric_mean
 from metastyle_hub.baselines.system import Baseline
 from metastyle_hub.images.grid import image_grid
-from metastyle_hub.losses import PerceptualLoss
+from metastyle_hub.losses import PerceptualLoss, style_loss
 
 __all__ = ["Quality", "measure_quality", "quality_as_markdown"]
 
@@ -62,6 +62,10 @@ def measure_quality(
     for style in sorted(set(clusters)):
         own = [content for other, content in pairs if other == style]
         batch, target = contents[own], styles[[style]]
+        grams = loss.style_grams(target)
+        wanted = [loss.targets(content, grams) for content in batch.split(1)]
+        with torch.no_grad():
+            hed_style, content_edges = hed(target)[0], hed(batch)[1]
         for name in values:
             started = time.process_time()
             images = batch
@@ -70,7 +74,14 @@ def measure_quality(
                     prepared = systems[name].prepare(target)
                 images = torch.cat([systems[name].stylize_prepared(one, prepared) for one in batch.split(1)])
             seconds[name] += time.process_time() - started
-            values[name] += measures(images, batch, target, loss, hed)
+            with torch.no_grad():
+                found_grams, edges = hed(images)
+                terms = [t for i, one in enumerate(images.split(1)) for t in zip(*loss(one, wanted[i]), strict=True)]
+            distances = style_loss([found_grams], [hed_style])
+            agreements = edge_agreement(edges, content_edges)
+            values[name] += [
+                (*map(float, term), float(d), float(a)) for term, d, a in zip(terms, distances, agreements, strict=True)
+            ]
             for index, image in zip(own, images, strict=True):
                 if (style, index) in shown:
                     shown[style, index].append(image)
@@ -84,20 +95,6 @@ def measure_quality(
         found.append(Quality(name, total, content, style_term, hed_style, edges, ratio, seconds[name] / len(pairs)))
     tiles = [[images[0], styles[style], *images[1:]] for (style, _), images in sorted(shown.items())]
     return found, image_grid(tiles, ["content", "style", *systems], tile=160)
-
-
-@torch.no_grad()
-def measures(
-    images: Tensor, contents: Tensor, style: Tensor, loss: PerceptualLoss, hed: HED
-) -> list[tuple[float, ...]]:
-    """Return total, content and style loss, HED's style distance and edge agreement of every image."""
-    found = []
-    grams = loss.style_grams(style)
-    for image, content in zip(images.split(1), contents.split(1), strict=True):
-        terms = loss(image, loss.targets(content, grams))
-        own = (*terms, hed.style_distance(image, style), hed.edge_agreement(image, content))
-        found.append(tuple(float(t) for t in own))
-    return found
 
 
 def quality_as_markdown(found: Sequence[Quality]) -> str:
