@@ -71,6 +71,7 @@ class _StylizeOptions(TypedDict, total=False):
     strength: float
     size: int | None
     preserve_color: bool
+    backend: str
 
 
 class _VideoOptions(_StylizeOptions, total=False):
@@ -522,6 +523,7 @@ class MetaStyle:
         strength: float = 1.0,
         size: int | None = None,
         preserve_color: bool = False,
+        backend: str = "auto",
         styles: Sequence[StyleLike] | None = None,
     ) -> Any:
         """Stylize an image. The output is upright and has the size of the input.
@@ -533,6 +535,8 @@ class MetaStyle:
                 change more, since instance norms amplify them (16 to 19 dB at a tenth of the contrast).
             size: pixels of the output's short side; None for that of the input. Smaller gives broader strokes.
             preserve_color: take only the lightness from the stylized image, the color from the input.
+            backend: of the convolutions: "auto" for the fastest of this machine, or "reference", "direct", "winograd",
+                which give the same image up to rounding (`networks.backends`).
             styles: for a list or a batch: one style of this base, or a folder or repo of one, for each image. On an
                 accelerator, images of one size go through the network together.
 
@@ -554,7 +558,7 @@ class MetaStyle:
                 raise SettingError("styles= needs a list or a batch of images; call style.stylize(image) for one.")
             contents = list(content)
             parameters = [self._of_this_base(style)._parameters_at(strength) for style in styles]
-        stylized = stylize(self._network, parameters, contents, size=size, keep_color=preserve_color)
+        stylized = stylize(self._network, parameters, contents, size=size, keep_color=preserve_color, backend=backend)
         if styles is not None and isinstance(content, Tensor):
             return torch.stack(stylized) if stylized else torch.empty(content.shape, device=content.device)
         return stylized if several else stylized[0]
@@ -579,17 +583,18 @@ class MetaStyle:
         strength: float = 1.0,
         size: int | None = None,
         preserve_color: bool = False,
+        backend: str = "auto",
         max_frames: int | None = None,
         config: VideoConfig | None = None,
     ) -> Iterator[VideoStep]:
         """Stylize a video frame by frame, with temporal smoothing. A caller may stop at any time and keeps the frames.
 
         Args:
-            source: a video (needs the extra `video`), or an animated .gif, .webp or .png.
-            target: .mp4, .m4v, .mov or .mkv, with the audio of the source; or .gif, .webp, .png.
+            source: a video (needs the extra `video`), an animated .gif, .webp, .png or .avif; or "-" for stdin.
+            target: .mp4, .m4v, .mov or .mkv, with the audio of the source; .gif, .webp, .png, .avif; or "-" for stdout.
             strength: see `stylize`.
             size: pixels of the short side; None for that of the source.
-            preserve_color: see `stylize`.
+            preserve_color, backend: see `stylize`.
             max_frames: stop after so many frames.
             config: temporal smoothing and compression.
 
@@ -607,7 +612,7 @@ class MetaStyle:
         parameters = [self._parameters_at(strength)]
 
         def stylize_frame(frame: Tensor) -> Tensor:
-            return stylize(self._network, parameters, [frame], keep_color=preserve_color)[0]
+            return stylize(self._network, parameters, [frame], keep_color=preserve_color, backend=backend)[0]
 
         return stylize_video(stylize_frame, source, target, config, size=size, max_frames=max_frames)
 

@@ -1,4 +1,4 @@
-"""The files of an artifact are whole as a set, whoever is killed and whoever writes at the same time."""
+"""The files of an artifact are whole as a set, after any kill and beside other writers."""
 
 from __future__ import annotations
 
@@ -40,13 +40,18 @@ def loaded(folder: Path) -> tuple[str | None, str]:
 
 
 def write_forever(folder: Path, seed: int) -> int:
-    """A process that saves one style after another until it is killed."""
+    """Start a process that saves one style after another until it is killed; return when it has saved one."""
+    reader, writer = os.pipe()
     if pid := os.fork():
+        os.close(writer)
+        os.read(reader, 1)
+        os.close(reader)
         return pid
     try:
         order = random.Random(seed)
         while True:
             write_files(folder, order.choice(FILES))
+            os.write(writer, b".")
     finally:
         os._exit(1)
 

@@ -182,7 +182,7 @@ const calls = {
 
   /**
    * Refine a predicted style; stops early on the call `stop`.
-   * @param {{id: string, steps: number, recipe?: string, crops?: Float32Array[]}} options
+   * @param {{id: string, steps: number, recipe?: string}} options
    * @param {(progress: object) => void} report
    */
   async refine({ id, steps, recipe: name = runtime.provider === "webgpu" ? "full" : "small" }, report) {
