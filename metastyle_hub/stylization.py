@@ -19,8 +19,9 @@ from metastyle_hub.devices import memory_errors
 from metastyle_hub.errors import SettingError
 from metastyle_hub.images.io import load_image, to_pil, to_tensor, with_alpha
 from metastyle_hub.images.transforms import crop_back, pad_to_multiple, preserve_color, resize_short_side
+from metastyle_hub.networks.inference import infer
 from metastyle_hub.networks.param_groups import Parameters, trainable_parameters
-from metastyle_hub.networks.transformer_net import TransformerNet, transform
+from metastyle_hub.networks.transformer_net import TransformerNet
 from metastyle_hub.tiling import TilingConfig, transform_in_tiles
 
 __all__ = ["check_size", "stylize", "stylize_tensor"]
@@ -37,6 +38,7 @@ class _Content:
     parameters: Parameters
 
 
+@torch.no_grad()
 def stylize(
     network: TransformerNet,
     styles: Sequence[Parameters],
@@ -44,6 +46,7 @@ def stylize(
     *,
     size: int | None = None,
     keep_color: bool = False,
+    backend: str = "auto",
 ) -> list[Any]:
     """Stylize images as users have them; each comes back as what it came as.
 
@@ -54,13 +57,17 @@ def stylize(
             gives such a tensor.
         size: pixels of the output's short side; None for that of the input.
         keep_color: take only the lightness from the stylized image.
+        backend: of the convolutions, see `networks.backends`.
 
     Raises:
         ImageError: for an image that cannot be used.
         SettingError: for a size that is not a positive whole number, or another number of styles than of images.
         DeviceError: if memory runs out.
 
-    >>> [stylized] = stylize(network, [parameters], ["photo.jpg"])
+    >>> network = TransformerNet()
+    >>> [stylized] = stylize(network, [network.parameter_dict()], ["photo.jpg"])
+    >>> stylized.size
+    (64, 48)
     """
     check_size(size)
     if len(styles) != len(contents):
@@ -75,7 +82,9 @@ def stylize(
         for batch in _batches(loaded, 1 if device.type == "cpu" else _TILING.threshold):
             images = torch.cat([content.images for content in batch]).to(device)
             parameters = [content.parameters for content in batch for _ in content.images]
-            parts = stylize_tensor(network, parameters, images).split([len(content.images) for content in batch])
+            parts = stylize_tensor(network, parameters, images, backend=backend).split(
+                [len(content.images) for content in batch]
+            )
             results += [_restore(part, content, keep_color) for part, content in zip(parts, batch, strict=True)]
     return results
 
@@ -97,6 +106,7 @@ def stylize_tensor(
     parameters: Mapping[str, Tensor] | Sequence[Mapping[str, Tensor]],
     images: Tensor,
     tiling: TilingConfig = _TILING,
+    backend: str = "auto",
 ) -> Tensor:
     """Return M(images; parameters) for any size: (B, 3, H, W) in [0, 1] -> the same.
 
@@ -108,6 +118,7 @@ def stylize_tensor(
             share one pass; that others are equal is recognized by identity of the tensors.
         images: in [0, 1].
         tiling: threshold and size of the tiles.
+        backend: of the convolutions, see `networks.backends`.
     """
     padded, padding = pad_to_multiple(images)
     at_once = tiling.threshold // (padded.shape[-2] * padded.shape[-1])
@@ -117,9 +128,9 @@ def stylize_tensor(
         chosen = parameters if isinstance(parameters, Mapping) else parameters[start : start + len(part)]
         for weights, chunk in _shared(chosen, part):
             if at_once:
-                parts.append(transform(network, weights, chunk))
+                parts.append(infer(network, weights, chunk, backend))
             else:
-                parts.append(transform_in_tiles(network, weights, chunk, tiling))
+                parts.append(transform_in_tiles(network, weights, chunk, tiling, backend))
     return torch.cat([crop_back(part, padding) for part in parts]).contiguous()
 
 
@@ -168,4 +179,5 @@ def _restore(stylized: Tensor, content: _Content, keep_color: bool) -> Image.Ima
     if isinstance(content.source, Tensor):
         return stylized[0] if content.source.ndim == 3 else stylized
     image = to_pil(stylized)
+    image.info = dict(content.source.info)  # the resolution in dots per inch
     return with_alpha(image, content.source) if content.source.mode == "RGBA" else image

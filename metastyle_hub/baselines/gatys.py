@@ -47,7 +47,9 @@ def optimize_pixels(
     """Optimize the pixels of `contents` (B, 3, H, W) towards `style` (1 or B, 3, H', W'); yield every iteration.
 
     >>> loss = PerceptualLoss(load_feature_extractor())
-    >>> *_, last = optimize_pixels(loss, content, style, GatysConfig(iterations=50))
+    >>> *_, last = optimize_pixels(loss, content, style_image, GatysConfig(iterations=2))
+    >>> last.index
+    2
     """
     config = config or GatysConfig()
     targets = loss.targets(contents, loss.style_grams(style))

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from metastyle_hub.adaptation import AdaptationConfig
 from metastyle_hub.artifacts.config import BaseReference
-from metastyle_hub.artifacts.serialization import Artifact, artifact_files, write_files
+from metastyle_hub.artifacts.serialization import Artifact, artifact_files
+from metastyle_hub.artifacts.storage import write_files
 from metastyle_hub.data.examples import example_contents
 from metastyle_hub.errors import ArtifactError
 from metastyle_hub.export.check import check_graph
@@ -82,8 +83,9 @@ def export_browser(
         ExportError: if a graph differs from PyTorch.
         ArtifactError: for a base without a predictor, a style of another base, or a folder that cannot be written.
 
-    >>> export_browser(load_artifact(EMBEDDED), {"starry": load_artifact("starry")}, "space/browser/model")
-    PosixPath('space/browser/model')
+    Example::
+
+        export_browser(load_artifact(EMBEDDED), {"starry": load_artifact("starry")}, "space/browser/model")
     """
     if base.predictor is None:
         raise ArtifactError(f"{base.config.name or 'The base'} has no style predictor, which the page needs.")

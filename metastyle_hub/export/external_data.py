@@ -25,8 +25,9 @@ _TYPES = {"F32": onnx.TensorProto.FLOAT, "F16": onnx.TensorProto.FLOAT16}
 class TensorFile:
     """Where the tensors of a safetensors file are.
 
-    >>> TensorFile.read("base/model.safetensors", location="base/model.safetensors").offsets["to_rgb.bias"]
-    (6720956, 12)
+    Example::
+
+        TensorFile.read("base/model.safetensors", location="base/model.safetensors").offsets["to_rgb.bias"]
     """
 
     location: str  # relative to the graph's file

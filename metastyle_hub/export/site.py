@@ -60,8 +60,9 @@ def build_site(
         ExportError: without a checkout or npm, or if npm fails.
         ArtifactError: for a base or style that cannot be exported.
 
-    >>> build_site()
-    PosixPath('space/browser/site')
+    Example::
+
+        build_site()
     """
     if not (page / "index.html").is_file():
         raise ExportError(f"The page's sources are not in {page}; run this in a checkout of the project.")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from metastyle_hub.artifacts.config import ArtifactConfig
-from metastyle_hub.artifacts.serialization import write_files
+from metastyle_hub.artifacts.storage import write_files
 from metastyle_hub.data.examples import example
 from metastyle_hub.errors import SettingError
 from metastyle_hub.export.check import check_graph
