@@ -32,6 +32,7 @@ from metastyle_hub.devices import training_dtype
 from metastyle_hub.errors import AdaptationError, SettingError
 from metastyle_hub.images.io import ImageLike, combined_sha256, load_image_with_sha256, to_tensor
 from metastyle_hub.images.transforms import resize_short_side
+from metastyle_hub.images.transparency import visible_box
 from metastyle_hub.losses import MAX_STYLE_SCALES, LossWeights, PerceptualLoss, outlier_penalty
 from metastyle_hub.networks.feature_extractor import load_feature_extractor
 from metastyle_hub.networks.layers import random_noise_offset
@@ -46,6 +47,7 @@ from metastyle_hub.networks.style_predictor import StylePredictor
 from metastyle_hub.networks.transformer_net import transform_with_activations
 
 __all__ = [
+    "ADAM_BETAS",
     "AdaptationConfig",
     "AdaptationOptions",
     "AdaptationStep",
@@ -58,7 +60,7 @@ __all__ = [
 ]
 
 # of Adam: with the usual 0.999 the large first gradients would shrink all of a hundred steps
-_BETAS = (0.9, 0.99)
+ADAM_BETAS = (0.9, 0.99)
 _MAX_ASPECT = 4  # of a style image; a longer one is cropped to its center
 
 
@@ -123,7 +125,7 @@ class AdaptationConfig(Config):
 
     @classmethod
     def paper(cls) -> AdaptationConfig:
-        """Return the paper's setting: Adam on all parameters at 1e-3, VGG-16, one 256 px crop, two loss terms.
+        """Return the paper's setting: Adam on all parameters at 1e-3, VGG-16, four 256 px crops, two loss terms.
 
         >>> AdaptationConfig.paper().replace(steps=200).trainable
         'all'
@@ -251,8 +253,10 @@ def adapt_parameters(
     Raises:
         AdaptationError: if the loss is not finite.
 
-    >>> for step in adapt_parameters(network, theta, style, contents, loss, AdaptationConfig(steps=20)):
-    ...     print(step.index, step.loss)
+    Example::
+
+        for step in adapt_parameters(network, theta, style, contents, loss, AdaptationConfig(steps=20)):
+            print(step.index, step.loss)
     """
     device = next(iter(theta.values())).device
     with torch.inference_mode(False):  # inference mode of the caller would make tensors that cannot require gradients
@@ -266,7 +270,7 @@ def adapt_parameters(
             {"params": [p for name, p in trainable.items() if is_norm_parameter(name)]},
             {"params": [p for name, p in trainable.items() if not is_norm_parameter(name)]},
         ],
-        betas=_BETAS,
+        betas=ADAM_BETAS,
     )
     crops = CropConfig(config.crop_size, config.min_scale, config.max_scale)
 
@@ -379,9 +383,12 @@ def load_style_images(style_image: ImageLike | Sequence[ImageLike], size: int) -
 def style_tensor(image: Image.Image, size: int) -> Tensor:
     """Return a style image as (1, 3, H, W) in [0, 1] with a short side of `size` pixels.
 
-    Small images are enlarged, so that every tap has features. Of an image more than four times as long as wide the
+    Of an image with transparency the visible part is used, with reflections of it where that is no rectangle. Small
+    images are enlarged, so that every tap has features. Of an image more than four times as long as wide the
     center is used, since all of it would be enlarged without bound.
     """
+    if image.mode == "RGBA":
+        image = image.crop(visible_box(image.getchannel("A")))
     images = to_tensor(image)
     height, width = images.shape[-2:]
     if max(height, width) > _MAX_ASPECT * min(height, width):

@@ -91,6 +91,12 @@ def at_least_float32(x: torch.Tensor) -> torch.Tensor:
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
+if hasattr(os, "register_at_fork"):
+    # A forked process inherits the pool of OpenMP threads without the threads, and its first parallel loop would wait
+    # for them for ever. One thread needs no pool; the workers of PyTorch's DataLoader do the same.
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
+
+
 @contextlib.contextmanager
 def memory_errors(action: str, device: torch.device, remedy: str) -> Iterator[None]:
     """Translate the failures of a device within the block into one sentence.
@@ -103,8 +109,10 @@ def memory_errors(action: str, device: torch.device, remedy: str) -> Iterator[No
     Raises:
         DeviceError: if memory runs out, or the device lacks an operation.
 
-    >>> with memory_errors("stylization", images.device, "a smaller size"):
-    ...     stylized = stylize(network, parameters, images)
+    Example::
+
+        with memory_errors("stylization", images.device, "a smaller size"):
+            stylized = stylize(network, parameters, images)
     """
     other = " or device='cpu'" if device.type != "cpu" else ""
     try:
@@ -115,6 +123,11 @@ def memory_errors(action: str, device: torch.device, remedy: str) -> Iterator[No
             raise DeviceError(f"{capitalized(action)} fails on {device} ({reason}); use device='cpu'.") from error
         if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(t in str(error) for t in _NO_MEMORY):
             raise DeviceError(f"There is not enough memory on {device} for {action}; use {remedy}{other}.") from error
+        if "forked subprocess" in str(error):
+            raise DeviceError(
+                f"{capitalized(action)} on {device} is not possible in a forked process; use device='cpu', or "
+                'multiprocessing with the start method "spawn".'
+            ) from error
         raise
 
 

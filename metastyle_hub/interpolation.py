@@ -52,7 +52,8 @@ def interpolate_parameters(
     Raises:
         InterpolationError: see `check_weights`; also for different names or shapes.
 
-    >>> middle = interpolate_parameters([starry, wave], [0.5, 0.5])
+    >>> interpolate_parameters([{"bias": torch.zeros(2)}, {"bias": torch.ones(2)}], [0.75, 0.25])
+    {'bias': tensor([0.2500, 0.2500])}
     """
     values = check_weights(weights, len(styles))
     shapes = [{name: p.shape for name, p in style.items()} for style in styles]

@@ -47,7 +47,7 @@ from metastyle_hub.images.io import ImageLike
 from metastyle_hub.interpolation import check_weights, interpolate_parameters
 from metastyle_hub.networks.param_groups import Parameters, largest_trainable, trainable_parameters
 from metastyle_hub.networks.transformer_net import NetworkConfig, TransformerNet, meta_network, thread_network
-from metastyle_hub.stylization import check_size, stylize
+from metastyle_hub.stylization import check_size, check_stroke_scale, stylize
 from metastyle_hub.video.stylize import VideoConfig, VideoStep, stylize_video
 
 if TYPE_CHECKING:
@@ -70,7 +70,9 @@ class StyleStep(AdaptationStep):
 class _StylizeOptions(TypedDict, total=False):
     strength: float
     size: int | None
+    stroke_scale: float | None
     preserve_color: bool
+    backend: str
 
 
 class _VideoOptions(_StylizeOptions, total=False):
@@ -156,7 +158,7 @@ class MetaStyle:
             HubError: if the Hub or the network fails.
             DeviceError: for a device or dtype that is not available.
 
-        >>> MetaStyle.from_pretrained("me/starry-night@v1").stylize("photo.jpg").save("out.png")
+        >>> MetaStyle.from_pretrained("me/starry@v1").stylize("photo.jpg").save("out.png")
         """
         placement = resolve_device("cpu" if device is None else device), resolve_dtype(dtype)
         if pretrained_model_name_or_path is None:
@@ -185,7 +187,7 @@ class MetaStyle:
             ArtifactError: see `from_pretrained`; also for a style of another base.
             HubError: see `from_pretrained`.
 
-        >>> wave, glass = base.load_style("me/wave"), base.load_style("me/stained-glass")
+        >>> wave, glass = base.load_style("me/wave"), base.load_style("me/glass")
         """
         if isinstance(style, MetaStyle):
             artifact = Artifact(style.config, style._own_parameters, origin=style.origin)
@@ -218,7 +220,9 @@ class MetaStyle:
         Raises:
             ArtifactError: for names or shapes of another architecture, or values that are not finite.
 
-        >>> MetaStyle.from_parameters(trainer.ema).save_pretrained("runs/base")
+        Example::
+
+            MetaStyle.from_parameters(trainer.ema).save_pretrained("runs/base")
         """
         described = ArtifactConfig(kind="base", architecture=architecture or NetworkConfig(), **config)
         tensors = {**parameters, **{f"predictor.{name}": p for name, p in (predictor or {}).items()}}
@@ -336,7 +340,8 @@ class MetaStyle:
             HubError: if the Hub or the network fails.
             ImageError: for an image that cannot be used.
 
-        >>> style.push_to_hub("me/starry-night", commit_message="More steps")
+        >>> style.push_to_hub("me/starry", commit_message="More steps").repo_url.repo_id
+        'me/starry'
         """
         attachments = Attachments(style_image, preview, license, extra)
         artifact = replace(self._to_artifact(), config=self.config.without_local_paths())
@@ -361,7 +366,9 @@ class MetaStyle:
         Args:
             progress: whether to show a progress bar on stderr.
 
-        >>> style = MetaStyle.from_pretrained().adapt("starry_night.jpg", steps=100)
+        Example::
+
+            style = MetaStyle.from_pretrained().adapt("starry_night.jpg", steps=100)
         """
         from tqdm.auto import tqdm
 
@@ -405,8 +412,10 @@ class MetaStyle:
             AdaptationError: while iterating, if the loss is not finite.
             DeviceError: while iterating, if memory runs out.
 
-        >>> for step in base.adapt_iter("wave.jpg", steps=200):
-        ...     print(step.index, step.loss)
+        Example::
+
+            for step in base.adapt_iter("wave.jpg", steps=200):
+                print(step.index, step.loss)
         """
         config = _adaptation_config(config, options)
         task = AdaptationTask.load(style_image, content_images, config, self.device)
@@ -439,7 +448,7 @@ class MetaStyle:
         return steps()
 
     def predict_style(
-        self, style_image: ImageLike | Sequence[ImageLike], *, name: str | None = None, style_size: int = 256
+        self, style_image: ImageLike | Sequence[ImageLike], *, name: str | None = None, style_size: int | None = None
     ) -> MetaStyle:
         """Return the style that the base's predictor gives for an image, without a gradient step.
 
@@ -448,16 +457,17 @@ class MetaStyle:
         Args:
             style_image: the image, or several images of one style.
             name: of the style, default that of the image file.
-            style_size: pixels of the style image's short side.
+            style_size: pixels of the style image's short side; None for the default of `AdaptationConfig`.
 
         Raises:
             ImageError: for an image that cannot be used.
             SettingError: if the base has no predictor.
 
-        >>> quick = base.predict_style("starry_night.jpg")
+        >>> MetaStyle.from_pretrained().predict_style("starry_night.jpg")
+        MetaStyle('starry_night', style of norm parameters, 0 steps, on cpu)
         """
-        style_size = AdaptationConfig(style_size=style_size).style_size
-        style, sha256, file_name = load_style_images(style_image, style_size)
+        config = AdaptationConfig() if style_size is None else AdaptationConfig(style_size=style_size)
+        style, sha256, file_name = load_style_images(style_image, config.style_size)
         with memory_errors("style prediction", self.device, "a smaller style_size"):
             predicted = self._predicted(style)
         if predicted is None:
@@ -513,7 +523,9 @@ class MetaStyle:
         *,
         strength: float = 1.0,
         size: int | None = None,
+        stroke_scale: float | None = None,
         preserve_color: bool = False,
+        backend: str = "auto",
         styles: Sequence[StyleLike] | None = None,
     ) -> Any:
         """Stylize an image. The output is upright and has the size of the input.
@@ -523,14 +535,18 @@ class MetaStyle:
                 (B, 3, H, W) in [0, 1], or uint8, gives a float tensor of that shape; a list gives a list.
             strength: 1 is the style, 0 the base, which reproduces usual photos almost exactly. Photos of low contrast
                 change more, since instance norms amplify them (16 to 19 dB at a tenth of the contrast).
-            size: pixels of the output's short side; None for that of the input. Smaller gives broader strokes.
+            size: pixels of the output's short side; None for that of the input.
+            stroke_scale: width of strokes and shapes, 1 (that of the network, in pixels) to 16. None is 1 up to 512
+                pixels of the short side, and keeps the width relative to the image from there on.
             preserve_color: take only the lightness from the stylized image, the color from the input.
+            backend: of the convolutions: "auto" for the fastest of this machine, or "reference", "direct", "winograd",
+                which give the same image up to rounding (`networks.backends`).
             styles: for a list or a batch: one style of this base, or a folder or repo of one, for each image. On an
                 accelerator, images of one size go through the network together.
 
         Raises:
             ImageError: for an image that cannot be used.
-            SettingError: for a strength outside [0, 1], a size below 1, or styles that do not fit.
+            SettingError: for a strength outside [0, 1], another size or stroke scale, or styles that do not fit.
             DeviceError: if memory runs out.
 
         >>> style.stylize("photo.jpg", strength=0.6).save("out.png")
@@ -546,7 +562,10 @@ class MetaStyle:
                 raise SettingError("styles= needs a list or a batch of images; call style.stylize(image) for one.")
             contents = list(content)
             parameters = [self._of_this_base(style)._parameters_at(strength) for style in styles]
-        stylized = stylize(self._network, parameters, contents, size=size, keep_color=preserve_color)
+        stylized = stylize(
+            self._network, parameters, contents,
+            size=size, stroke_scale=stroke_scale, keep_color=preserve_color, backend=backend,
+        )  # fmt: skip
         if styles is not None and isinstance(content, Tensor):
             return torch.stack(stylized) if stylized else torch.empty(content.shape, device=content.device)
         return stylized if several else stylized[0]
@@ -570,7 +589,9 @@ class MetaStyle:
         *,
         strength: float = 1.0,
         size: int | None = None,
+        stroke_scale: float | None = None,
         preserve_color: bool = False,
+        backend: str = "auto",
         max_frames: int | None = None,
         config: VideoConfig | None = None,
     ) -> Iterator[VideoStep]:
@@ -581,23 +602,29 @@ class MetaStyle:
             target: .mp4, .m4v, .mov or .mkv, with the audio of the source; .gif, .webp, .png, .avif; or "-" for stdout.
             strength: see `stylize`.
             size: pixels of the short side; None for that of the source.
-            preserve_color: see `stylize`.
+            stroke_scale, preserve_color, backend: see `stylize`.
             max_frames: stop after so many frames.
             config: temporal smoothing and compression.
 
         Raises:
             VideoError: for a video that cannot be read or written.
-            SettingError: for a strength outside [0, 1], or a size or number of frames below 1.
+            SettingError: for a strength outside [0, 1], another size or stroke scale, or a number of frames below 1.
             DeviceError: while iterating, if memory runs out.
 
-        >>> for step in style.stylize_video_iter("walk.mp4", "stylized.mp4"):
-        ...     print(step.index, step.count)
+        Example::
+
+            for step in style.stylize_video_iter("walk.mp4", "stylized.mp4"):
+                print(step.index, step.count)
         """
         check_size(size)
+        check_stroke_scale(stroke_scale)
         parameters = [self._parameters_at(strength)]
 
         def stylize_frame(frame: Tensor) -> Tensor:
-            return stylize(self._network, parameters, [frame], keep_color=preserve_color)[0]
+            return stylize(
+                self._network, parameters, [frame],
+                stroke_scale=stroke_scale, keep_color=preserve_color, backend=backend,
+            )[0]  # fmt: skip
 
         return stylize_video(stylize_frame, source, target, config, size=size, max_frames=max_frames)
 
@@ -641,7 +668,9 @@ class MetaStyle:
         Raises:
             DeviceError: for a device or dtype that is not available.
 
-        >>> style.to("cuda", torch.bfloat16), style.to("bfloat16")
+        Example::
+
+            style.to("cuda", torch.bfloat16), style.to("bfloat16")
         """
         if isinstance(device, torch.dtype) or isinstance(getattr(torch, str(device), None), torch.dtype):
             device, dtype = None, device if dtype is None else dtype  # to("bfloat16")

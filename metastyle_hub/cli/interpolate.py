@@ -55,7 +55,7 @@ def _run(args: argparse.Namespace) -> None:
     content, options = load_image(args.content), stylize_options(args)
     if args.weights:
         mix = interpolate(styles, args.weights)
-        with reserved_folder(args.save) if args.save else contextlib.nullcontext():
+        with reserved_folder(args.save, mix.num_parameters(only_own=True)) if args.save else contextlib.nullcontext():
             save_image(mix.stylize(content, **options), args.out)
             if args.save:
                 mix.save_pretrained(args.save)

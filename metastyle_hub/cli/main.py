@@ -31,6 +31,7 @@ _COMMANDS = {
     "stylize": ("stylize", "stylize images"),
     "interpolate": ("interpolate", "interpolate styles"),
     "video": ("video", "stylize a video"),
+    "export": ("export", "write ONNX files, for other programs and for the browser"),
     "push": ("hub", "share a style on the Hub"),
     "pull": ("hub", "download a style from the Hub"),
     "list": ("hub", "list styles on the Hub"),
@@ -51,8 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         the exit status: 0; 2 after a user's mistake, with one sentence on stderr; 130 after Ctrl-C, 143 after SIGTERM.
 
-    >>> main(["info", "starry"])
-    0
+    Example::
+
+        status = main(["stylize", "photo.jpg", "-s", "starry"])
     """
     for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot encode must not be fatal
         if hasattr(stream, "reconfigure"):

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from metastyle_hub.artifacts.config import CONFIG_FILE, WEIGHTS_FILE
 from metastyle_hub.artifacts.model_card import CARD_FILE, PREVIEW_FILE
-from metastyle_hub.artifacts.serialization import check_folder
+from metastyle_hub.artifacts.storage import check_folder
 from metastyle_hub.errors import ImageError
 from metastyle_hub.images.io import list_images
 
 __all__ = ["distinct_names", "image_files", "output_suffix", "reserved_folder"]
 
+_OTHER_BYTES = 500_000  # of a card and a preview
 _OUTPUT_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 
@@ -63,14 +64,18 @@ def output_suffix(content: Path) -> str:
 
 
 @contextlib.contextmanager
-def reserved_folder(folder: Path) -> Iterator[None]:
+def reserved_folder(folder: Path, parameters: int) -> Iterator[None]:
     """Create the folder of a style, refuse it before the work if it cannot be used, remove it if it stays empty.
 
+    Args:
+        folder: of the style.
+        parameters: number of those that the style stores; the disk must have the space for them, a card and a preview.
+
     Raises:
-        ArtifactError: see `serialization.check_folder`.
+        ArtifactError: see `storage.check_folder`.
     """
     is_new = not folder.exists()
-    check_folder(folder, [WEIGHTS_FILE, CONFIG_FILE, CARD_FILE, PREVIEW_FILE])
+    check_folder(folder, [WEIGHTS_FILE, CONFIG_FILE, CARD_FILE, PREVIEW_FILE], 4 * parameters + _OTHER_BYTES)
     try:
         yield
     finally:

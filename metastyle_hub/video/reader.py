@@ -31,7 +31,7 @@ def open_video(source: str | os.PathLike[str], limits: ImageLimits = DEFAULT_LIM
 
     >>> video = open_video("walk.mp4")
     >>> video.count, video.rate
-    (240, Fraction(24, 1))
+    (12, Fraction(10, 1))
     """
     if is_pipe(source):
         return StreamSource(0, "the standard input", limits)

@@ -70,8 +70,10 @@ def stylize_video(
         VideoError: at once, if source or target cannot be used; while iterating, if the video is damaged.
         SettingError: for a size or number of frames below 1.
 
-    >>> for step in stylize_video(style.stylize, "walk.mp4", "stylized.mp4"):
-    ...     print(step.index, step.count)
+    Example::
+
+        for step in stylize_video(style.stylize, "walk.mp4", "stylized.mp4"):
+            print(step.index, step.count)
     """
     for name, value in (("size", size), ("max_frames", max_frames)):
         if value is not None and value < 1:

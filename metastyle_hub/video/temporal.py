@@ -48,8 +48,10 @@ def temporal_smoothing(
         motion_threshold: distance in [0, 1] from which on a region counts as moving; 0 disables smoothing.
         blend: weight of the earlier output where nothing changes, 0 to 1.
 
-    >>> state = temporal_smoothing(None, frame, stylized, motion_threshold=10 / 255, blend=0.9)
-    >>> state = temporal_smoothing(state, next_frame, next_stylized, motion_threshold=10 / 255, blend=0.9)
+    >>> state = temporal_smoothing(None, content, stylized, motion_threshold=10 / 255, blend=0.9)
+    >>> state = temporal_smoothing(state, content, content, motion_threshold=10 / 255, blend=0.9)
+    >>> torch.allclose(state.output, 0.9 * stylized + 0.1 * content)
+    True
     """
     if previous is None or not motion_threshold or previous.reference.shape != frame.shape:
         return TemporalState(frame, stylized)

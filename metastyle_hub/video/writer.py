@@ -75,8 +75,9 @@ class VideoWriter:
         source: the video whose frame rate, audio and number of loops are used.
         crf: constant rate factor of H.264: 0 is lossless, 18 visually lossless, 28 small.
 
-    >>> writer = VideoWriter("stylized.mp4", open_video("walk.mp4"), crf=18)
-    >>> writer.add(Frame(image, start=Fraction(0)))
+    >>> source = open_video("walk.mp4")
+    >>> writer = VideoWriter("stylized.mp4", source, crf=18)
+    >>> writer.add(next(part for part in source if isinstance(part, Frame)))
     >>> writer.finish()
     True
     """
