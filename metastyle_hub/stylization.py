@@ -18,12 +18,13 @@ from torch import Tensor
 from metastyle_hub.devices import memory_errors
 from metastyle_hub.errors import SettingError
 from metastyle_hub.images.io import load_image, to_pil, to_tensor, with_alpha
+from metastyle_hub.images.masks import blend, load_mask
 from metastyle_hub.images.transforms import crop_back, pad_to_multiple, preserve_color, resize_short_side
 from metastyle_hub.networks.param_groups import Parameters, trainable_parameters
 from metastyle_hub.networks.transformer_net import TransformerNet, transform
 from metastyle_hub.tiling import TilingConfig, transform_in_tiles
 
-__all__ = ["check_size", "stylize", "stylize_tensor"]
+__all__ = ["check_size", "stylize", "stylize_regions", "stylize_tensor"]
 
 _TILING = TilingConfig()
 
@@ -82,6 +83,44 @@ def stylize(
             parts = stylize_tensor(network, parameters, images).split([len(content.images) for content in batch])
             results += [_restore(part, content, keep_color) for part, content in zip(parts, batch, strict=True)]
     return results
+
+
+@torch.no_grad()
+def stylize_regions(
+    network: TransformerNet,
+    styles: Sequence[Parameters],
+    content: Any,
+    masks: Sequence[Any],
+    *,
+    size: int | None = None,
+    keep_color: bool = False,
+    feather: float = 0.02,
+) -> Any:
+    """Stylize regions of one image, each with its style; the rest stays as it is. It comes back as what it came as.
+
+    Args:
+        network, size, keep_color: as in `stylize`.
+        styles: the parameters for each region.
+        content: an image, or a tensor (3, H, W) or (B, 3, H, W).
+        masks: a mask for each region, see `load_mask`.
+        feather: width of the soft edges, as a share of the short side, from 0 to 1.
+
+    Raises:
+        ImageError: for an image or mask that cannot be used.
+        SettingError: for another number of styles than of masks, or a wrong size or feather.
+        DeviceError: if memory runs out.
+
+    >>> stylize_regions(network, [parameters], "photo.jpg", ["sky.png"])
+    """
+    check_size(size)
+    if len(styles) != len(masks) or not masks:
+        raise SettingError(f"There are {len(styles)} styles for {len(masks)} masks; pass one style for each mask.")
+    if not isinstance(feather, numbers.Real) or not 0 <= feather <= 1:
+        raise SettingError(f"feather must be a number from 0 to 1, got {feather!r}.")
+    loaded = _load(content, styles[0], size)
+    chosen = [load_mask(mask, *loaded.images.shape[-2:]) for mask in masks]
+    stylized = stylize(network, styles, [loaded.images] * len(styles), keep_color=keep_color)
+    return _restore(blend(loaded.images, stylized, chosen, float(feather)), loaded, keep_color=False)
 
 
 def check_size(size: object) -> None:
