@@ -47,7 +47,7 @@ from metastyle_hub.images.io import ImageLike
 from metastyle_hub.interpolation import check_weights, interpolate_parameters
 from metastyle_hub.networks.param_groups import Parameters, largest_trainable, trainable_parameters
 from metastyle_hub.networks.transformer_net import NetworkConfig, TransformerNet, meta_network, thread_network
-from metastyle_hub.stylization import check_size, stylize, stylize_regions
+from metastyle_hub.stylization import check_size, check_stroke_scale, stylize, stylize_regions
 from metastyle_hub.video.stylize import VideoConfig, VideoStep, stylize_video
 
 if TYPE_CHECKING:
@@ -71,7 +71,9 @@ class StyleStep(AdaptationStep):
 class _FrameOptions(TypedDict, total=False):
     strength: float
     size: int | None
+    stroke_scale: float | None
     preserve_color: bool
+    backend: str
 
 
 class _StylizeOptions(_FrameOptions, total=False):
@@ -536,9 +538,11 @@ class MetaStyle:
         *,
         strength: float = 1.0,
         size: int | None = None,
+        stroke_scale: float | None = None,
         preserve_color: bool = False,
         mask: ImageLike | Sequence[ImageLike] | None = None,
         feather: float = 0.02,
+        backend: str = "auto",
         styles: Sequence[StyleLike] | None = None,
     ) -> Any:
         """Stylize an image. The output is upright and has the size of the input.
@@ -549,20 +553,23 @@ class MetaStyle:
             strength: 1 is the style, up to 1.5 more of it (extrapolation), 0 the base, which reproduces usual photos
                 almost exactly. Photos of low contrast change more, since instance norms amplify them (16 to 19 dB at a
                 tenth of the contrast).
-            size: pixels of the output's short side; None for that of the input. Smaller gives broader strokes.
+            size: pixels of the output's short side; None for that of the input.
+            stroke_scale: width of strokes and shapes, 1 (that of the network, in pixels) to 16. None is 1 up to 512
+                pixels of the short side, and keeps the width relative to the image from there on.
             preserve_color: take only the lightness from the stylized image, the color from the input.
             mask: an image that is white where to stylize, of any size; the rest stays. With `styles`, a mask for each.
             feather: width of the soft edges of masks, as a share of the short side.
+            backend: of the convolutions: "auto" for the fastest of this machine, or "reference", "direct", "winograd",
+                which give the same image up to rounding (`networks.backends`).
             styles: styles of this base, or folders or repos of such. With masks, one for each region; without, one for
                 each image of a list or batch. On an accelerator, images of one size go through the network together.
 
         Raises:
             ImageError: for an image that cannot be used.
-            SettingError: for a strength outside [0, 1.5], a size below 1, or styles that do not fit.
+            SettingError: for a strength outside [0, 1.5], another size or stroke scale, or styles that do not fit.
             DeviceError: if memory runs out.
 
         >>> style.stylize("photo.jpg", strength=0.6).save("out.png")
-        >>> base.stylize("photo.jpg", mask=["sky.png", "sea.png"], styles=[wave, glass]).save("regions.png")
         >>> first, second = base.stylize(["a.jpg", "b.jpg"], styles=[wave, glass])
         """
         several = isinstance(content, list | tuple)
@@ -572,8 +579,8 @@ class MetaStyle:
             chosen = [self] if styles is None else [self._of_this_base(style) for style in styles]
             masks = list(mask) if isinstance(mask, list | tuple) else [mask]
             return stylize_regions(
-                self._network, [style._parameters_at(strength) for style in chosen], content, masks,
-                size=size, keep_color=preserve_color, feather=feather,
+                self._network, [style._parameters_at(strength) for style in chosen], content, masks, feather=feather,
+                size=size, stroke_scale=stroke_scale, keep_color=preserve_color, backend=backend,
             )  # fmt: skip
         if styles is None:
             contents = list(content) if several else [content]
@@ -584,7 +591,10 @@ class MetaStyle:
                 raise SettingError("styles= needs a list or a batch of images; call style.stylize(image) for one.")
             contents = list(content)
             parameters = [self._of_this_base(style)._parameters_at(strength) for style in styles]
-        stylized = stylize(self._network, parameters, contents, size=size, keep_color=preserve_color)
+        stylized = stylize(
+            self._network, parameters, contents,
+            size=size, stroke_scale=stroke_scale, keep_color=preserve_color, backend=backend,
+        )  # fmt: skip
         if styles is not None and isinstance(content, Tensor):
             return torch.stack(stylized) if stylized else torch.empty(content.shape, device=content.device)
         return stylized if several else stylized[0]
@@ -608,24 +618,26 @@ class MetaStyle:
         *,
         strength: float = 1.0,
         size: int | None = None,
+        stroke_scale: float | None = None,
         preserve_color: bool = False,
+        backend: str = "auto",
         max_frames: int | None = None,
         config: VideoConfig | None = None,
     ) -> Iterator[VideoStep]:
         """Stylize a video frame by frame, with temporal smoothing. A caller may stop at any time and keeps the frames.
 
         Args:
-            source: a video (needs the extra `video`), or an animated .gif, .webp or .png.
-            target: .mp4, .m4v, .mov or .mkv, with the audio of the source; or .gif, .webp, .png.
+            source: a video (needs the extra `video`), an animated .gif, .webp, .png or .avif; or "-" for stdin.
+            target: .mp4, .m4v, .mov or .mkv, with the audio of the source; .gif, .webp, .png, .avif; or "-" for stdout.
             strength: see `stylize`.
             size: pixels of the short side; None for that of the source.
-            preserve_color: see `stylize`.
+            stroke_scale, preserve_color, backend: see `stylize`.
             max_frames: stop after so many frames.
             config: temporal smoothing and compression.
 
         Raises:
             VideoError: for a video that cannot be read or written.
-            SettingError: for a strength outside [0, 1.5], or a size or number of frames below 1.
+            SettingError: for a strength outside [0, 1.5], another size or stroke scale, or a number of frames below 1.
             DeviceError: while iterating, if memory runs out.
 
         Example::
@@ -634,10 +646,14 @@ class MetaStyle:
                 print(step.index, step.count)
         """
         check_size(size)
+        check_stroke_scale(stroke_scale)
         parameters = [self._parameters_at(strength)]
 
         def stylize_frame(frame: Tensor) -> Tensor:
-            return stylize(self._network, parameters, [frame], keep_color=preserve_color)[0]
+            return stylize(
+                self._network, parameters, [frame],
+                stroke_scale=stroke_scale, keep_color=preserve_color, backend=backend,
+            )[0]  # fmt: skip
 
         return stylize_video(stylize_frame, source, target, config, size=size, max_frames=max_frames)
 
@@ -776,10 +792,8 @@ class MetaStyle:
             return self._parameters
         own = self._own_parameters
         of_base = {name: self.base._parameters[name] for name in own}
-        return {
-            **self.base._parameters,
-            **interpolate_parameters([own, of_base], [strength, 1 - strength], convex=False),
-        }
+        mixed = interpolate_parameters([own, of_base], [strength, 1 - strength], convex=False)
+        return {**self.base._parameters, **mixed}
 
     def _of_this_base(self, style: StyleLike) -> MetaStyle:
         model = style if isinstance(style, MetaStyle) else self.load_style(style)

@@ -33,8 +33,10 @@ def interruptible() -> Iterator[None]:
 
     Signals that are ignored, as under nohup, stay so. Outside the main thread the block has no effect.
 
-    >>> with interruptible():
-    ...     style.save_pretrained("starry")
+    Example::
+
+        with interruptible():
+            style.save_pretrained("starry")
     """
     if threading.current_thread() is not threading.main_thread():
         yield

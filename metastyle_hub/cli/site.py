@@ -12,8 +12,10 @@ __all__ = ["site_server"]
 def site_server(folder: Path, host: str = "127.0.0.1", port: int = 0) -> ThreadingHTTPServer:
     """Return a server of a folder's files, with the headers that let the page use threads.
 
-    >>> with site_server(build_site(), port=7870) as server:
-    ...     server.serve_forever()
+    Example::
+
+        with site_server(build_site(), port=7870) as server:
+            server.serve_forever()
     """
     return ThreadingHTTPServer((host, port), partial(_Handler, directory=str(folder)))
 

@@ -4,6 +4,7 @@ layout.py           the flat parameter vector that the graphs take
 plain.py            the networks in plain operations
 graphs.py           the forward graphs, by torch.onnx: stylize, Gram matrices, predictor, one fixed style
 external_data.py    constants of a graph that point into safetensors files
+half.py             a graph in half precision
 step.py             an adaptation step as a pure function of tensors
 decompositions.py   operations that ONNX lacks, in plain operations: gradients, most of all
 translator.py       a function of tensors to an ONNX graph, operation by operation

@@ -21,8 +21,9 @@ def run_graph(graph: str | os.PathLike[str] | bytes, inputs: Mapping[str, Tensor
         graph: the file, or its bytes if it has no external data.
         inputs: by name.
 
-    >>> run_graph("starry.onnx", {"image": torch.rand(1, 3, 64, 64)})["stylized"].shape
-    torch.Size([1, 3, 64, 64])
+    Example::
+
+        run_graph("starry.onnx", {"image": torch.rand(1, 3, 64, 64)})["stylized"].shape
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()

@@ -25,8 +25,9 @@ _TYPES = {"F32": onnx.TensorProto.FLOAT, "F16": onnx.TensorProto.FLOAT16}
 class TensorFile:
     """Where the tensors of a safetensors file are.
 
-    >>> TensorFile.read("base/model.safetensors", location="base/model.safetensors").offsets["to_rgb.bias"]
-    (6720956, 12)
+    Example::
+
+        TensorFile.read("base/model.safetensors", location="base/model.safetensors").offsets["to_rgb.bias"]
     """
 
     location: str  # relative to the graph's file
@@ -59,7 +60,7 @@ def make_external(model: onnx.ModelProto, files: Sequence[TensorFile]) -> None:
     """
     for tensor in model.graph.initializer:
         file = next((file for file in files if tensor.name in file.offsets), None)
-        if file is None:
+        if file is None or tensor.data_location == onnx.TensorProto.EXTERNAL:
             continue
         offset, length = file.offsets[tensor.name]
         itemsize = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize

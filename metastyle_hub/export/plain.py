@@ -115,8 +115,9 @@ class PlainExtractor:
         spec: the architecture.
         weights: the `state_dict` of the `FeatureExtractor`.
 
-    >>> PlainExtractor(SPECS["compact"], load_file("compact.safetensors"))(torch.rand(1, 3, 64, 64)).keys()
-    dict_keys(['relu1_2', 'relu2_2', 'relu3_3'])
+    Example::
+
+        PlainExtractor(SPECS["compact"], load_file("compact.safetensors"))(torch.rand(1, 3, 64, 64)).keys()
     """
 
     dtype = torch.float32

@@ -30,6 +30,7 @@ CHECKOUT_PAGE = Path(__file__).resolve().parents[2] / "space" / "browser"
 _FILE_LIST, _MANIFEST = "files.json", "browser.json"
 _PAGE = ("index.html", "style.css", "manifest.webmanifest", "icon.svg", "service-worker.js", "README.md", "src")
 _RUNTIME = ("wasm", ""), ("jspi", ".jspi"), ("webgpu", ".asyncify")  # WebAssembly; WebGPU; WebGPU in older browsers
+_BASE = Path(__file__).parents[1] / "pretrained" / "base"
 _THUMBNAIL = 184  # pixels of the short side
 _NPM_SECONDS = 600
 
@@ -40,6 +41,7 @@ def build_site(
     target: Path | None = None,
     base: Path | None = None,
     *,
+    styles: Path | None = None,
     page: Path = CHECKOUT_PAGE,
     export: ExportModel | None = None,
 ) -> Path:
@@ -50,15 +52,17 @@ def build_site(
     Args:
         target: default `site` beside the page's sources.
         base: folder of the base; default that of the package.
-        page: folder of the page's sources. The styles are in `styles` beside it.
+        styles: folder of styles; default `styles` beside the page's sources.
+        page: folder of the page's sources.
         export: writes the graphs, default `export_browser`.
 
     Raises:
         ExportError: without a checkout or npm, or if npm fails.
         ArtifactError: for a base or style that cannot be exported.
 
-    >>> build_site()
-    PosixPath('space/browser/site')
+    Example::
+
+        build_site()
     """
     if not (page / "index.html").is_file():
         raise ExportError(f"The page's sources are not in {page}; run this in a checkout of the project.")
@@ -66,9 +70,9 @@ def build_site(
     target.mkdir(parents=True, exist_ok=True)
     _copy_page(page, target)
     _copy_runtime(page, target / "vendor")
-    styles = sorted(folder.parent for folder in (page.parent / "styles").glob(f"*/{CONFIG_FILE}"))
-    _export_model(target / "model", base or Path(__file__).parents[1] / "pretrained" / "base", styles, export)
-    _write_thumbnails(target / "thumbs", [folder.name for folder in styles])
+    folders = sorted(config.parent for config in (styles or page.parent / "styles").glob(f"*/{CONFIG_FILE}"))
+    _export_model(target / "model", base or _BASE, folders, export)
+    _write_thumbnails(target / "thumbs", [folder.name for folder in folders])
     _write_file_list(target)
     return target
 

@@ -396,6 +396,11 @@ def _mean(b: _Builder, node: fx.Node, x: str, dims: Sequence[int], keepdim: bool
     return b.node("ReduceMean", x, b.integers(*dims), keepdims=int(keepdim))
 
 
+@_operation(aten.sum.default)
+def _sum_of_all(b: _Builder, node: fx.Node, x: str) -> str:
+    return b.node("ReduceSum", x, keepdims=0)
+
+
 @_operation(aten.mean.default)
 def _mean_of_all(b: _Builder, node: fx.Node, x: str) -> str:
     return b.node("ReduceMean", x, keepdims=0)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from metastyle_hub import MetaStyle, interpolate
 from metastyle_hub.adaptation import style_tensor
+from metastyle_hub.artifacts.config import ArtifactConfig, BaseReference
 from metastyle_hub.images.io import to_tensor
 from metastyle_hub.images.transforms import pad_to_multiple, preserve_color
 from metastyle_hub.networks.layers import noise_field
@@ -26,17 +27,6 @@ from metastyle_hub.networks.param_groups import trainable_parameters
 
 TESTS = Path(__file__).with_name("modules.test.js")
 NODE = shutil.which("node")
-
-
-def style_of(base: MetaStyle, seed: int, trainable: str) -> MetaStyle:
-    """A style of random values in its own parameters."""
-    generator = torch.Generator().manual_seed(seed)
-    own = {
-        name: p + 0.1 * torch.randn(p.shape, generator=generator)
-        for name, p in trainable_parameters(base.state_dict(), trainable).items()
-    }
-    config = base._style_config(name=f"style {seed}", trainable=trainable, steps=3)
-    return base._new_style(config, own)
 
 
 def flat(style: MetaStyle) -> Tensor:
@@ -55,15 +45,14 @@ def manifest(base: MetaStyle) -> dict[str, object]:
         state = np.random.PCG64(channels).state["state"]
         pcg64 = {"state": hex(state["state"]), "increment": hex(state["inc"])}
         noise[name] = {"channels": channels, "period": 256, "pcg64": pcg64}
-    template = json.loads(style_of(base, 1, "decoder").config.to_json())
-    for key in ("name", "steps"):
-        del template[key]
+    reference = BaseReference(base.fingerprint)
+    template = ArtifactConfig(kind="style", architecture=base.config.architecture, base_model=reference)
     return {
         "base": {"fingerprint": base.fingerprint},
         "parameter_count": offset,
         "parameters": slots,
         "noise": noise,
-        "style_config": template,
+        "style_config": json.loads(template.to_json()),
     }
 
 
@@ -71,13 +60,11 @@ def write_references(folder: Path) -> None:
     base = MetaStyle.from_parameters(tiny.parameters(), tiny.NETWORK)
     base.save_pretrained(folder / "base")
     styles = {"style": "decoder", "norms": "norm", "whole": "all"}
-    made = {name: style_of(base, seed, kind) for seed, (name, kind) in enumerate(styles.items())}
-    for name, style in made.items():
-        style.save_pretrained(folder / name)
+    made = {name: tiny.random_style(base, folder / name, kind, i) for i, (name, kind) in enumerate(styles.items())}
     (folder / "browser.json").write_text(json.dumps(manifest(base)))
     for name, method in (("stored", zipfile.ZIP_STORED), ("deflated", zipfile.ZIP_DEFLATED)):
         with zipfile.ZipFile(folder / f"{name}.zip", "w", method) as file:
-            for member in ("README.md", "config.json", "model.safetensors"):
+            for member in ("config.json", "model.safetensors"):
                 file.write(folder / "style" / member, f"my style/{member}")
 
     halves = torch.tensor([0.0, -0.0, 1.0, -2.5, 0.15625, 2.0**-14, 3 * 2.0**-24])

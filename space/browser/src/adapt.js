@@ -71,8 +71,7 @@ export function drawCrops(contents, { batch_size: count, crop_size: size, min_sc
 
 /**
  * Adapt a style step by step. The caller may stop at any step; every step is a usable style.
- * @param {Runtime} runtime
- * @param {object} task
+ * @param {Runtime} runtime @param {object} task
  * @param {string} task.recipe
  * @param {number} task.steps a number of steps that the recipe has a schedule for
  * @param {Float32Array} task.start parameters, usually predicted

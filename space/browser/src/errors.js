@@ -7,5 +7,6 @@ export class MetaStyleError extends Error {
 export function sentence(error) {
   if (error instanceof Error && error.name === "MetaStyleError") return error.message;
   console.error(error);
-  return `Something went wrong: ${error instanceof Error ? error.message : error}. Nothing that you kept is lost.`;
+  const cause = String(error instanceof Error ? error.message : error).replace(/\.$/, "");
+  return `Something went wrong: ${cause}. Nothing that you kept is lost.`;
 }

@@ -8,8 +8,7 @@ const REPO = /^([A-Za-z0-9][\w.-]{0,95}\/[A-Za-z0-9][\w.-]{0,95})(?:@([\w./-]+))
 /**
  * Return files of a repo, all of one commit.
  * @param {string} repo user/name or user/name@revision
- * @param {string[]} names
- * @param {number} maxBytes
+ * @param {string[]} names @param {number} maxBytes
  */
 export async function hubStyle(repo, names, maxBytes) {
   const [, id, revision = "main"] = REPO.exec(repo.trim()) ?? [];

@@ -29,12 +29,8 @@ function hexadecimal(text) {
 
 /**
  * Return a window of a field, channels x height x width.
- * @param {Float32Array} field
- * @param {NoiseSpec} spec
- * @param {number} height
- * @param {number} width
- * @param {number} [top]
- * @param {number} [left]
+ * @param {Float32Array} field @param {NoiseSpec} spec @param {number} height @param {number} width
+ * @param {number} [top] @param {number} [left]
  */
 export function noiseWindow(field, { channels, period }, height, width, top = 0, left = 0) {
   const window = new Float32Array(channels * height * width);

@@ -21,6 +21,7 @@ let shown = "style";
 let chosen = "";
 let refined = ""; // the artwork that the refinement box belongs to
 let photoName = "photo";
+let working = 0; // actions that run
 
 /** @returns {Recipe} */
 function recipe() {
@@ -52,13 +53,14 @@ function say(text, id = "status") {
  * @param {string} [id] where to say it
  */
 async function attempt(action, id) {
-  $("view").classList.add("busy");
+  $("view").classList.toggle("busy", ++working > 0);
   try {
     await action();
   } catch (error) {
     say(sentence(error), id);
+    $(id ?? "status").closest("details")?.setAttribute("open", "");
   } finally {
-    $("view").classList.remove("busy");
+    $("view").classList.toggle("busy", --working > 0);
   }
 }
 
@@ -393,8 +395,8 @@ async function start() {
 }
 
 async function keepOffline() {
-  const files = await fetch("files.json", { cache: "no-store" }).then((response) => response.json()).catch(() => null);
-  if (!files || !navigator.serviceWorker) return; // without a network the page is kept already
+  const files = navigator.onLine && await fetch("files.json", { cache: "no-store" }).then((response) => response.json()).catch(() => null);
+  if (!files || !navigator.serviceWorker) return; // without a network the page comes from there
   await navigator.serviceWorker.register(`service-worker.js?${files.version}`);
   const { active } = await navigator.serviceWorker.ready;
   active?.postMessage(await client.call("runtimeFiles"));

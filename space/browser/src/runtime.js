@@ -16,9 +16,7 @@ export class Runtime {
   #running = Promise.resolve();
 
   /**
-   * @param {typeof import("onnxruntime-web")} ort
-   * @param {"webgpu" | "wasm"} provider
-   * @param {number} threads
+   * @param {typeof import("onnxruntime-web")} ort @param {"webgpu" | "wasm"} provider @param {number} threads
    * @param {Record<string, any>} manifest browser.json
    * @param {(path: string) => Promise<Uint8Array>} load a file of the manifest
    */
@@ -43,9 +41,7 @@ export class Runtime {
 
   /**
    * Run a graph. Outputs named in `keep` stay on the GPU, if there is one, and the caller disposes of them.
-   * @param {string} graph
-   * @param {Named} feeds
-   * @param {string[]} [keep]
+   * @param {string} graph @param {Named} feeds @param {string[]} [keep]
    * @param {{key: string, weights: () => Uint8Array}} [body] replaces the weights of the base
    * @returns {Promise<Named>}
    */
@@ -58,9 +54,7 @@ export class Runtime {
 
   /**
    * Open a graph, once.
-   * @param {string} graph
-   * @param {string[]} [keep]
-   * @param {{key: string, weights: () => Uint8Array}} [body]
+   * @param {string} graph @param {string[]} [keep] @param {{key: string, weights: () => Uint8Array}} [body]
    */
   session(graph, keep = [], body) {
     const key = `${graph} ${body?.key ?? ""}`;

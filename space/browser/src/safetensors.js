@@ -80,8 +80,7 @@ export function readSafetensors(file, where) {
 
 /**
  * Return the file of tensors, byte for byte as `safetensors.torch.save` writes float32 tensors.
- * @param {Tensors} tensors
- * @returns {Uint8Array<ArrayBuffer>}
+ * @param {Tensors} tensors @returns {Uint8Array<ArrayBuffer>}
  */
 export function writeSafetensors(tensors) {
   /** @type {Record<string, unknown>} */

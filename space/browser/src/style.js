@@ -29,9 +29,7 @@ const TRAINABLE = ["norm", "decoder", "all"];
 /**
  * Return a base from its files.
  * @param {Config} manifest browser.json
- * @param {Config} config
- * @param {Uint8Array} weights
- * @returns {Base}
+ * @param {Config} config @param {Uint8Array} weights @returns {Base}
  */
 export function readBase(manifest, config, weights) {
   const tensors = readSafetensors(weights, "The base");
@@ -43,9 +41,7 @@ export function readBase(manifest, config, weights) {
 
 /**
  * Return a style from its files, checked as the Python library checks it.
- * @param {Base} base
- * @param {Uint8Array} configFile
- * @param {Uint8Array} weights
+ * @param {Base} base @param {Uint8Array} configFile @param {Uint8Array} weights
  * @param {string} where what error messages call it
  * @returns {Style}
  */
@@ -108,9 +104,7 @@ function ownNames(base, trainable) {
 
 /**
  * Write tensors into a vector; those that are not there leave it as it is.
- * @param {Slot[]} slots
- * @param {Tensors} tensors
- * @param {Float32Array} vector
+ * @param {Slot[]} slots @param {Tensors} tensors @param {Float32Array} vector
  */
 function flatten(slots, tensors, vector) {
   for (const { name, offset } of slots) {
@@ -141,8 +135,7 @@ export function interpolate(vectors, weights) {
 
 /**
  * Return styles in some mix, at some strength; 0 is the base.
- * @param {Base} base
- * @param {Style[]} styles
+ * @param {Base} base @param {Style[]} styles
  * @param {number[]} weights summing to 1
  * @param {number} strength
  */
@@ -153,11 +146,9 @@ export function mixStyles(base, styles, weights, strength) {
 
 /**
  * Return the parameters outside the vector in some mix, if a style has trained them.
- * @param {Base} base
- * @param {Style[]} styles
+ * @param {Base} base @param {Style[]} styles
  * @param {number[]} weights summing to 1
- * @param {number} strength
- * @returns {Tensors | undefined}
+ * @param {number} strength @returns {Tensors | undefined}
  */
 export function mixBodies(base, styles, weights, strength) {
   const used = styles.filter((style, i) => weights[i] && style.body);
@@ -171,9 +162,7 @@ export function mixBodies(base, styles, weights, strength) {
 
 /**
  * Return a new style of the base.
- * @param {Base} base
- * @param {string} name
- * @param {Float32Array} vector
+ * @param {Base} base @param {string} name @param {Float32Array} vector
  * @param {Config} fields of the config.json
  * @returns {Style}
  */
@@ -183,9 +172,7 @@ export function newStyle(base, name, vector, fields) {
 
 /**
  * Return the files of a style, as `MetaStyle.from_pretrained` loads them.
- * @param {Base} base
- * @param {Style} style
- * @returns {Record<string, Uint8Array>}
+ * @param {Base} base @param {Style} style @returns {Record<string, Uint8Array>}
  */
 export function styleFiles(base, style) {
   const slots = new Map(base.slots.map((slot) => [slot.name, slot]));

@@ -18,9 +18,7 @@ export class Noise {
 
   /**
    * Return the inputs of a graph, for an image of some size and a position in the field, in units of 4 pixels.
-   * @param {Runtime} runtime
-   * @param {number} width
-   * @param {number} height
+   * @param {Runtime} runtime @param {number} width @param {number} height
    * @param {[number, number]} [position] row and column
    */
   inputs(runtime, width, height, [top, left] = [0, 0]) {
@@ -39,9 +37,7 @@ export class Noise {
 
 /**
  * Stylize an image.
- * @param {Runtime} runtime
- * @param {Noise} noise
- * @param {Pixels} pixels
+ * @param {Runtime} runtime @param {Noise} noise @param {Pixels} pixels
  * @param {Float32Array} vector the parameters of the style
  * @param {object} [options]
  * @param {number} [options.size] pixels of the output's short side; default that of the image
@@ -66,8 +62,7 @@ export async function stylize(runtime, noise, pixels, vector, { size, keepColor,
 
 /**
  * Predict the parameters of an artwork's style, without a gradient step.
- * @param {Runtime} runtime
- * @param {Pixels} artwork
+ * @param {Runtime} runtime @param {Pixels} artwork
  * @returns {Promise<{vector: Float32Array, grams: import("./runtime.js").Named}>}
  */
 export async function predictStyle(runtime, artwork) {

@@ -34,7 +34,7 @@ let manifest;
 let photo;
 /** @type {boolean} whether it is the visitor's own, not an example */
 let ownPhoto = false;
-let stopped = false;
+let refinement = 0; // the latest one; others stop
 /** @type {Map<string, Promise<Style>>} */
 const styles = new Map();
 /** @type {Map<string, Artwork>} */
@@ -182,12 +182,12 @@ const calls = {
 
   /**
    * Refine a predicted style; stops early on the call `stop`.
-   * @param {{id: string, steps: number, recipe?: string, crops?: Float32Array[]}} options
-   * @param {(progress: object) => void} report
+   * @param {{id: string, steps: number, recipe?: string}} options @param {(progress: object) => void} report
    */
   async refine({ id, steps, recipe: name = runtime.provider === "webgpu" ? "full" : "small" }, report) {
     const artwork = artworks.get(id);
     if (!artwork) throw new MetaStyleError("Only the style of an artwork that you opened here can be refined.");
+    const own = ++refinement;
     contents ??= Promise.all(manifest.contents.map(async (/** @type {string} */ path) =>
       forCrops(await decodeImage(new Blob([await fetchFile(path)]), path), manifest.content_size)));
     const builtIn = await contents;
@@ -197,7 +197,6 @@ const calls = {
     const place = () => Math.floor(random() * 256);
     /** @returns {{crops: Float32Array, position: [number, number]}} */
     const draw = () => ({ crops: drawCrops(images, config, random), position: [place(), place()] });
-    stopped = false;
     artwork.history.length = 1;
     const [start] = artwork.history;
     const began = performance.now();
@@ -212,13 +211,13 @@ const calls = {
       const seconds = (performance.now() - began) / 1000;
       report({ index, steps, losses, left: (seconds / index) * (steps - index) });
       await new Promise((resolve) => setTimeout(resolve)); // lets other calls run between steps
-      if (stopped) break;
+      if (own !== refinement) break;
     }
     return { index: artwork.history.length - 1 };
   },
 
   stop() {
-    stopped = true;
+    refinement++;
   },
 
   /** Go back to a step of a refinement. @param {{id: string, index: number}} options */
@@ -259,9 +258,7 @@ const calls = {
 
 /**
  * Make a step of a refinement the style.
- * @param {string} id
- * @param {number} index
- * @param {Record<string, any>} adaptation
+ * @param {string} id @param {number} index @param {Record<string, any>} adaptation
  */
 async function setStep(id, index, adaptation) {
   const { history, sha256 } = /** @type {Artwork} */ (artworks.get(id));
@@ -273,9 +270,7 @@ async function setStep(id, index, adaptation) {
 
 /**
  * Return what is shown as a style: the chosen one unchanged, a mix with its parts in its config.
- * @param {Recipe} recipe
- * @param {string} name
- * @returns {Promise<Style>}
+ * @param {Recipe} recipe @param {string} name @returns {Promise<Style>}
  */
 async function asStyle(recipe, name) {
   const { all, vector, tensors } = await mixed(recipe);

@@ -22,8 +22,7 @@ async function through(data, stream) {
 
 /**
  * Return a .zip of files by path, compressed.
- * @param {Record<string, Uint8Array>} files
- * @returns {Promise<Uint8Array<ArrayBuffer>>}
+ * @param {Record<string, Uint8Array>} files @returns {Promise<Uint8Array<ArrayBuffer>>}
  */
 export async function writeZip(files) {
   /** @type {Uint8Array[]} */
@@ -114,9 +113,7 @@ export async function readZip(zip, where, wanted, maxBytes) {
 
 /**
  * Decompress, and stop at too much: the size that an archive states may be wrong.
- * @param {Uint8Array} packed
- * @param {string} where
- * @param {number} maxBytes
+ * @param {Uint8Array} packed @param {string} where @param {number} maxBytes
  */
 async function inflate(packed, where, maxBytes) {
   const stream = new Blob([/** @type {Uint8Array<ArrayBuffer>} */ (packed)]).stream();
