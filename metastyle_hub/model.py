@@ -47,7 +47,7 @@ from metastyle_hub.images.io import ImageLike
 from metastyle_hub.interpolation import check_weights, interpolate_parameters
 from metastyle_hub.networks.param_groups import Parameters, largest_trainable, trainable_parameters
 from metastyle_hub.networks.transformer_net import NetworkConfig, TransformerNet, meta_network, thread_network
-from metastyle_hub.stylization import check_size, stylize
+from metastyle_hub.stylization import check_size, check_stroke_scale, stylize
 from metastyle_hub.video.stylize import VideoConfig, VideoStep, stylize_video
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ class StyleStep(AdaptationStep):
 class _StylizeOptions(TypedDict, total=False):
     strength: float
     size: int | None
+    stroke_scale: float | None
     preserve_color: bool
     backend: str
 
@@ -522,6 +523,7 @@ class MetaStyle:
         *,
         strength: float = 1.0,
         size: int | None = None,
+        stroke_scale: float | None = None,
         preserve_color: bool = False,
         backend: str = "auto",
         styles: Sequence[StyleLike] | None = None,
@@ -533,7 +535,9 @@ class MetaStyle:
                 (B, 3, H, W) in [0, 1], or uint8, gives a float tensor of that shape; a list gives a list.
             strength: 1 is the style, 0 the base, which reproduces usual photos almost exactly. Photos of low contrast
                 change more, since instance norms amplify them (16 to 19 dB at a tenth of the contrast).
-            size: pixels of the output's short side; None for that of the input. Smaller gives broader strokes.
+            size: pixels of the output's short side; None for that of the input.
+            stroke_scale: width of strokes and shapes, 1 (that of the network, in pixels) to 16. None is 1 up to 512
+                pixels of the short side, and keeps the width relative to the image from there on.
             preserve_color: take only the lightness from the stylized image, the color from the input.
             backend: of the convolutions: "auto" for the fastest of this machine, or "reference", "direct", "winograd",
                 which give the same image up to rounding (`networks.backends`).
@@ -542,7 +546,7 @@ class MetaStyle:
 
         Raises:
             ImageError: for an image that cannot be used.
-            SettingError: for a strength outside [0, 1], a size below 1, or styles that do not fit.
+            SettingError: for a strength outside [0, 1], another size or stroke scale, or styles that do not fit.
             DeviceError: if memory runs out.
 
         >>> style.stylize("photo.jpg", strength=0.6).save("out.png")
@@ -558,7 +562,10 @@ class MetaStyle:
                 raise SettingError("styles= needs a list or a batch of images; call style.stylize(image) for one.")
             contents = list(content)
             parameters = [self._of_this_base(style)._parameters_at(strength) for style in styles]
-        stylized = stylize(self._network, parameters, contents, size=size, keep_color=preserve_color, backend=backend)
+        stylized = stylize(
+            self._network, parameters, contents,
+            size=size, stroke_scale=stroke_scale, keep_color=preserve_color, backend=backend,
+        )  # fmt: skip
         if styles is not None and isinstance(content, Tensor):
             return torch.stack(stylized) if stylized else torch.empty(content.shape, device=content.device)
         return stylized if several else stylized[0]
@@ -582,6 +589,7 @@ class MetaStyle:
         *,
         strength: float = 1.0,
         size: int | None = None,
+        stroke_scale: float | None = None,
         preserve_color: bool = False,
         backend: str = "auto",
         max_frames: int | None = None,
@@ -594,13 +602,13 @@ class MetaStyle:
             target: .mp4, .m4v, .mov or .mkv, with the audio of the source; .gif, .webp, .png, .avif; or "-" for stdout.
             strength: see `stylize`.
             size: pixels of the short side; None for that of the source.
-            preserve_color, backend: see `stylize`.
+            stroke_scale, preserve_color, backend: see `stylize`.
             max_frames: stop after so many frames.
             config: temporal smoothing and compression.
 
         Raises:
             VideoError: for a video that cannot be read or written.
-            SettingError: for a strength outside [0, 1], or a size or number of frames below 1.
+            SettingError: for a strength outside [0, 1], another size or stroke scale, or a number of frames below 1.
             DeviceError: while iterating, if memory runs out.
 
         Example::
@@ -609,10 +617,14 @@ class MetaStyle:
                 print(step.index, step.count)
         """
         check_size(size)
+        check_stroke_scale(stroke_scale)
         parameters = [self._parameters_at(strength)]
 
         def stylize_frame(frame: Tensor) -> Tensor:
-            return stylize(self._network, parameters, [frame], keep_color=preserve_color, backend=backend)[0]
+            return stylize(
+                self._network, parameters, [frame],
+                stroke_scale=stroke_scale, keep_color=preserve_color, backend=backend,
+            )[0]  # fmt: skip
 
         return stylize_video(stylize_frame, source, target, config, size=size, max_frames=max_frames)
 

@@ -10,6 +10,14 @@ from hub_server import LocalHub
 from huggingface_hub import constants
 
 
+@pytest.fixture(scope="package", autouse=True)
+def own_folder(tmp_path_factory) -> Iterator[None]:
+    """A folder for Gradio's files: a server that ends deletes its own, which others may have by the same name."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
+        yield
+
+
 @pytest.fixture(scope="package")
 def watch():
     from app_helpers import Watch
