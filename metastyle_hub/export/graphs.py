@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from metastyle_hub.export.builder import OPSET
 from metastyle_hub.export.layout import ParameterLayout
 from metastyle_hub.export.plain import PlainExtractor, noise_inputs, plain_logits
 from metastyle_hub.losses import gram_matrix
@@ -22,9 +23,8 @@ from metastyle_hub.networks.layers import NOISE_PERIOD, noise_field
 from metastyle_hub.networks.style_predictor import MAX_STYLE_SCALES, StylePredictor
 from metastyle_hub.networks.transformer_net import NetworkConfig
 
-__all__ = ["OPSET", "fixed_style_graph", "grams_graph", "predict_graph", "stylize_graph"]
+__all__ = ["fixed_style_graph", "grams_graph", "predict_graph", "stylize_graph"]
 
-OPSET = 18  # of ONNX
 _MAX_SIDE = 2**14  # pixels; the exporter wants a bound
 _DOT = "/"  # in the names of a module's constants
 _SIDES = {"4*h": "H", "4*w": "W", "h": "H/4", "w": "W/4", "2*h": "H/2", "2*w": "W/2"}

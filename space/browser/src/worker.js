@@ -22,27 +22,17 @@ const MAX_STYLE = 8e6; // bytes of a file of a style
 const MAX_PHOTO = 4096; // pixels of the long side that are kept of a photo
 const MAX_OUTPUT = 2e6; // pixels of a stylized image; 500 bytes each are needed
 
-/** @type {import("./runtime.js").Runtime} */
-let runtime;
-/** @type {import("./style.js").Base} */
-let base;
-/** @type {Noise} */
-let noise;
-/** @type {Record<string, any>} */
-let manifest;
-/** @type {Pixels} */
-let photo;
-/** @type {boolean} whether it is the visitor's own, not an example */
-let ownPhoto = false;
+/** @type {import("./runtime.js").Runtime} */ let runtime;
+/** @type {import("./style.js").Base} */ let base;
+/** @type {Noise} */ let noise;
+/** @type {Record<string, any>} */ let manifest;
+/** @type {Pixels} */ let photo;
+/** @type {boolean} whether it is the visitor's own, not an example */ let ownPhoto = false;
 let refinement = 0; // the latest one; others stop
-/** @type {Map<string, Promise<Style>>} */
-const styles = new Map();
-/** @type {Map<string, Artwork>} */
-const artworks = new Map();
-/** @type {Map<string, Promise<Uint8Array>>} */
-const files = new Map();
-/** @type {Promise<Pixels[]> | undefined} */
-let contents;
+/** @type {Map<string, Promise<Style>>} */ const styles = new Map();
+/** @type {Map<string, Artwork>} */ const artworks = new Map();
+/** @type {Map<string, Promise<Uint8Array>>} */ const files = new Map();
+/** @type {Promise<Pixels[]> | undefined} */ let contents;
 
 /** @param {string} path of the manifest */
 async function fetchFile(path) {
@@ -232,10 +222,17 @@ const calls = {
     return [...new Set(loaded.filter((name) => name.startsWith(VENDOR.href)))];
   },
 
-  /** @param {{recipe: Recipe, name: string}} options */
-  async saveStyle({ recipe, name }) {
-    const { file, folder } = await styleZip(recipe, name);
-    return { blob: new Blob([file], { type: "application/zip" }), folder };
+  /** Return what is shown as the files of a style. @param {{recipe: Recipe, name: string}} options */
+  async styleFiles({ recipe, name }) {
+    const files = styleFiles(base, await asStyle(recipe, name));
+    return { files, folder: fileName(name), fingerprint: base.fingerprint };
+  },
+
+  /** The same as a .zip. @param {{recipe: Recipe, name: string}} options */
+  async saveStyle(options) {
+    const { files, folder } = await calls.styleFiles(options);
+    const inFolder = Object.fromEntries(Object.entries(files).map(([path, data]) => [`${folder}/${path}`, data]));
+    return { blob: new Blob([await writeZip(inFolder)], { type: "application/zip" }), folder };
   },
 
   /** Keep a mix as a style. @param {{recipe: Recipe, name: string}} options */
@@ -280,14 +277,6 @@ async function asStyle(recipe, name) {
   const kinds = ["norm", "decoder", "all"];
   const trainable = kinds[Math.max(...all.map((style) => kinds.indexOf(style.config.trainable ?? "all")))];
   return { ...newStyle(base, name, vector, { trainable, mix: parts.filter((part) => part.weight > 0) }), body: tensors };
-}
-
-/** @param {Recipe} recipe @param {string} name */
-async function styleZip(recipe, name) {
-  const folder = fileName(name);
-  const saved = styleFiles(base, await asStyle(recipe, name));
-  const inFolder = Object.fromEntries(Object.entries(saved).map(([path, data]) => [`${folder}/${path}`, data]));
-  return { file: await writeZip(inFolder), folder };
 }
 
 /** @param {ArrayBuffer} bytes @returns {Promise<string | undefined>} SHA-256; not on pages without https */
