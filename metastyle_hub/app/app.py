@@ -165,7 +165,7 @@ def build(studio: Studio, forget_after: float = 600) -> gr.Blocks:
         page.unload(leave)
         page.load(None, None, None, js=SCRIPT_FILE.read_text(encoding="utf-8"), **PRIVATE)
         page.load(None, None, None, js=html.add_alts(_ALTS), **PRIVATE)
-        hide_page_events(page)
+    hide_page_events(page)  # now that also those are there which Gradio adds at the end
     page.queue(default_concurrency_limit=4)  # long actions wait in `Studio.queue`
     return page
 

@@ -29,7 +29,7 @@ import metastyle_hub.app
 from metastyle_hub.app import html, texts
 from metastyle_hub.app.app import STYLE_FILE, gpu_seconds, on_lent_gpu
 from metastyle_hub.app.components import ImagePairOutput, cached_file
-from metastyle_hub.app.files import plain_name
+from metastyle_hub.app.files import Downloads, plain_name
 from metastyle_hub.app.gallery import CHECKOUT_STYLES, Gallery
 from metastyle_hub.app.session import MAX_STYLE_BYTES, Session, style_bytes
 from metastyle_hub.app.tabs.compare import entries, entry, pixel_optimization
@@ -301,6 +301,24 @@ def test_a_visitor_who_stops_a_video_keeps_the_frames_so_far(studio, tmp_path):
         session.video_job.stopped = event.index == 2
     assert [(event.index, event.count) for event in events] == [(1, 4), (2, 4), (2, 4)]
     assert events[-1].file.stat().st_size > 0 and events[0].file is None
+
+
+class FullDisk(Downloads):
+    """A folder for downloads in which no file can be written."""
+
+    def new_file(self, name: str, suffix: str) -> Path:
+        path = super().new_file(name, suffix)
+        path.mkdir()
+        return path
+
+
+def test_a_video_that_cannot_be_written_is_no_path_in_a_message(tmp_path):
+    studio = tiny_studio()
+    studio.downloads = FullDisk()
+    source, style = write_video(tmp_path / "walk.mp4", FRAMES), adapted(studio, 1).styles["stained_glass"]
+    with pytest.raises(SessionError) as error:
+        list(frame_events(studio, source, style, "glass", 1.0, 48, Session()))
+    assert "/" not in str(error.value) and "glass" not in str(error.value)
 
 
 # ---- page and Space
