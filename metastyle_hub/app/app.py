@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import logging
 import math
@@ -65,7 +66,8 @@ def main(device: str = "auto", gallery: str | os.PathLike[str] | None = None, **
         **launch: further arguments of Gradio's `launch`, such as server_name, server_port and share.
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    signal.signal(signal.SIGTERM, _interrupt)  # images of visitors must not stay
+    with contextlib.suppress(ValueError):  # in another thread than the main one
+        signal.signal(signal.SIGTERM, _interrupt)  # images of visitors must not stay
     with ServerFolder() as folder:
         gr.mcp.DEFAULT_TEMP_DIR = str(folder)  # Gradio reads the usual one when it is imported
         base = MetaStyle.from_pretrained()

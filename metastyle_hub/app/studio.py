@@ -453,7 +453,7 @@ class Studio:
     ) -> tuple[str, str]:  # fmt: skip
         """Push a style to a repo of the visitor; return the repo's id and the address of the commit."""
         style = self.style(name, session)
-        slug = re.sub(r"[^A-Za-z0-9.-]+", "-", repo.strip() or str(name)).strip("-.")
+        slug = re.sub(r"[^A-Za-z0-9.]+|[-.]{2,}", "-", repo.strip() or str(name)).strip("-.")
         if not slug:
             raise SessionError(texts.NO_NAME)
         repo_id = f"{user}/{slug}"
