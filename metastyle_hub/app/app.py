@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import logging
 import math
@@ -65,7 +66,8 @@ def main(device: str = "auto", gallery: str | os.PathLike[str] | None = None, **
         **launch: further arguments of Gradio's `launch`, such as server_name, server_port and share.
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    signal.signal(signal.SIGTERM, _interrupt)  # images of visitors must not stay
+    with contextlib.suppress(ValueError):  # in another thread than the main one
+        signal.signal(signal.SIGTERM, _interrupt)  # images of visitors must not stay
     with ServerFolder() as folder:
         gr.mcp.DEFAULT_TEMP_DIR = str(folder)  # Gradio reads the usual one when it is imported
         base = MetaStyle.from_pretrained()
@@ -168,7 +170,7 @@ def build(studio: Studio, forget_after: float = 600) -> gr.Blocks:
         page.unload(leave)
         page.load(None, None, None, js=SCRIPT_FILE.read_text(encoding="utf-8"), **PRIVATE)
         page.load(None, None, None, js=html.add_alts(_ALTS), **PRIVATE)
-        hide_page_events(page)
+    hide_page_events(page)  # now that also those are there which Gradio adds at the end
     page.queue(default_concurrency_limit=4)  # long actions wait in `Studio.queue`
     return page
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 pytest.importorskip("gradio", reason="gradio is not installed: pip install '.[app]'")
 
-from app_helpers import CONTENT, FRAMES, OTHER_STYLE, ROOT, STYLE, adapted, served, tiny_studio, upload
+from app_helpers import CONTENT, FRAMES, OTHER_STYLE, ROOT, STYLE, adapted, opened, served, tiny_studio, upload
 from videos import write_video
 
 from metastyle_hub.app import texts
@@ -22,7 +22,6 @@ from metastyle_hub.app.studio import Studio
 from metastyle_hub.data.examples import example
 from metastyle_hub.model import MetaStyle
 
-CHROMIUM = Path("/usr/bin/chromium")
 HARMLESS = re.compile(r"ERR_ABORTED|Method not implemented|Vega-Lite|favicon|manifest")
 
 
@@ -36,35 +35,6 @@ class SlowStyle(MetaStyle):
             self.weights.append(self.config.mix[-1]["weight"])
             time.sleep(0.4)
         return super().stylize(content, **options)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[test]'")
-    if not CHROMIUM.is_file():
-        pytest.skip(f"there is no {CHROMIUM}: apt-get install chromium")
-    playwright.expect.set_options(timeout=12_000)  # a slow machine is not a broken page
-    with playwright.sync_playwright() as driver:
-        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        chromium = driver.chromium.launch(executable_path=str(CHROMIUM), args=flags)
-        yield chromium
-        chromium.close()
-
-
-@contextmanager
-def opened(browser, url="about:blank", width=1280, **settings):
-    """A page in its own window, closed at the end of the block.
-
-    Without an address it stays blank, for a test that must listen before the first request.
-    """
-    context = browser.new_context(viewport={"width": width, "height": 900}, **settings)
-    try:
-        page = context.new_page()
-        page.set_default_timeout(30_000)
-        page.goto(url)
-        yield page
-    finally:
-        context.close()
 
 
 def set_number(page, label, value):
