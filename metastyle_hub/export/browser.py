@@ -33,6 +33,7 @@ from metastyle_hub.export.manifest import graph_names, manifest
 from metastyle_hub.export.plain import PlainExtractor, noise_inputs
 from metastyle_hub.export.step import AdaptationGraphStep
 from metastyle_hub.export.translator import translate
+from metastyle_hub.export.webgpu import slice_wide_splits
 from metastyle_hub.images.io import load_image, to_tensor
 from metastyle_hub.images.transforms import center_crop
 from metastyle_hub.losses import PerceptualLoss
@@ -195,6 +196,7 @@ class _Exporter:
         expected: Mapping[str, Tensor],
         tolerance: float,
     ) -> None:
+        slice_wide_splits(graph)
         make_external(graph, self.external)
         file = f"{name}.onnx"
         self._write("", {file: graph.SerializeToString()})
