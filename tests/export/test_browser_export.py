@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install '.[export]'")
+pytest.importorskip("onnxscript", reason="onnxscript is not installed: pip install '.[export]'")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install '.[export]'")
 
 from metastyle_hub.adaptation import ADAM_BETAS, AdaptationConfig
