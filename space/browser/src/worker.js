@@ -114,7 +114,8 @@ const calls = {
     noise = new Noise(manifest);
     runtime = opened;
     try {
-      await runtime.session("stylize");
+      const data = new Uint8ClampedArray(4 * 32 * 32);
+      await stylize(runtime, noise, { width: 32, height: 32, data }, base.vector); // a GPU may fail at its first pass
     } catch (error) {
       if (runtime.provider === "wasm" || backend) throw error;
       console.warn("WebGPU failed", error);
