@@ -28,7 +28,7 @@ def load_mask(mask: Any, height: int, width: int) -> Tensor:
     Raises:
         ImageError: for a mask that cannot be used.
 
-    >>> load_mask("sky.png", 480, 640).shape
+    >>> load_mask("photo.jpg", 480, 640).shape
     torch.Size([1, 1, 480, 640])
     """
     if isinstance(mask, Tensor):
@@ -72,7 +72,9 @@ def masked(image: Image.Image, mask: Any) -> Image.Image:
     Raises:
         ImageError: for a mask that cannot be used, or that leaves nothing visible.
 
-    >>> base.adapt(masked(load_image("painting_in_its_frame.jpg"), "frame_mask.png"))
+    Example::
+
+        base.adapt(masked(load_image("painting_in_its_frame.jpg"), "frame_mask.png"))
     """
     values = load_mask(mask, image.height, image.width)[0, 0]
     alpha = Image.fromarray((values * 255).round().to(torch.uint8).numpy())

@@ -21,6 +21,7 @@ def fill_hidden(rgb: Image.Image, alpha: Image.Image) -> Image.Image:
         rgb: an "RGB" image.
         alpha: an "L" image of its size.
 
+    >>> cutout = image.convert("RGBA")
     >>> fill_hidden(cutout.convert("RGB"), cutout.getchannel("A")).mode
     'RGB'
     """
