@@ -16,7 +16,7 @@ from metastyle_hub.adaptation import AdaptationConfig
 from metastyle_hub.app.app import launch_options
 from metastyle_hub.app.files import ImageUpload
 from metastyle_hub.app.session import Session
-from metastyle_hub.app.studio import Adapt, Studio
+from metastyle_hub.app.studio import Adapt, Estimate, Studio
 from metastyle_hub.data.examples import example
 from metastyle_hub.model import MetaStyle
 
@@ -31,7 +31,7 @@ class Watch:
     def __init__(self) -> None:
         self.jobs: list[tuple[list[int], threading.Event]] = []  # the steps of each, and whether it was closed
 
-    def __call__(self, adapt: Adapt) -> Adapt:
+    def __call__(self, adapt: Adapt, estimate: Estimate) -> Adapt:
         def watched(*arguments):
             steps, closed = [], threading.Event()
             self.jobs.append((steps, closed))
@@ -82,9 +82,21 @@ def images(style: Path = STYLE, content: Path = CONTENT) -> dict[str, Any]:
 
 
 def adapt(client: Client, steps: int = 3, trainable: str = "norm", style: Path = STYLE) -> Any:
-    return client.predict(**images(style), steps=steps, trainable=trainable, api_name="/adapt")
+    """The .zip of an adapted style."""
+    return client.predict(style_image=handle_file(style), steps=steps, trainable=trainable, api_name="/adapt")
 
 
-def file_of(output: Any) -> Any:
-    """The path of a file that an endpoint returned."""
-    return output["value"] if isinstance(output, dict) else output
+@contextmanager
+def opened(browser, url="about:blank", width=1280, **settings):
+    """A page in its own window, closed at the end of the block.
+
+    Without an address it stays blank, for a test that must listen before the first request.
+    """
+    context = browser.new_context(viewport={"width": width, "height": 900}, **settings)
+    try:
+        page = context.new_page()
+        page.set_default_timeout(30_000)
+        page.goto(url)
+        yield page
+    finally:
+        context.close()

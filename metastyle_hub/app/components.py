@@ -1,4 +1,4 @@
-"""Parts that the tabs share: image inputs and outputs, buttons, a list of styles, the queue, and error messages."""
+"""Parts that the tabs share: images, status, stop and save buttons, a list of styles, the queue, and error messages."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ import inspect
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from html import escape
 from pathlib import Path
 from types import SimpleNamespace as Parts
-from typing import Any
+from typing import Any, TypeVar
 from unittest.mock import patch
 
 import gradio as gr
 from gradio.processing_utils import encode_pil_to_bytes, hash_bytes
 from PIL import Image
 
-from metastyle_hub.app import texts
+from metastyle_hub.app import html, texts
 from metastyle_hub.app.files import ImageUpload, plain_name
-from metastyle_hub.errors import ImageError, MetaStyleError
+from metastyle_hub.app.queue import Progress
+from metastyle_hub.app.session import Session
+from metastyle_hub.app.studio import Studio
+from metastyle_hub.errors import MetaStyleError
 
 __all__ = [
     "LIVE",
@@ -29,57 +33,208 @@ __all__ = [
     "ImageOutput",
     "ImagePairOutput",
     "Parts",
+    "Stopped",
+    "Updates",
+    "busy",
     "cached_file",
     "check_given",
+    "done",
+    "fetching",
     "friendly",
-    "go_or_stop",
     "image_output",
+    "in_background",
+    "look_controls",
     "pair_output",
+    "save_button",
+    "sentence",
+    "status_line",
+    "stop_button",
     "style_list",
+    "waiting",
 ]
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 # events of the page alone, not callable by programs
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 # while a slider is dragged: the last position is rendered, those before it may be skipped
-LIVE: dict[str, Any] = {"trigger_mode": "always_last", "concurrency_id": "live", "concurrency_limit": 2}
-# one at a time, as each of these takes the whole machine
-WORK: dict[str, Any] = {"concurrency_id": "work", "concurrency_limit": 1}
+LIVE: dict[str, Any] = {**PRIVATE, "trigger_mode": "always_last", "concurrency_id": "live", "concurrency_limit": 2}
+# these wait in `Studio.queue`, not in Gradio's
+WORK: dict[str, Any] = {**PRIVATE, "concurrency_limit": None}
 
-_IMAGE_BUTTONS: list[Any] = ["download", "fullscreen"]
+Updates = Iterator[dict[Any, Any]]
+"""What an action of the page yields: values by component."""
+
+_IMAGE_BUTTONS: list[Any] = ["fullscreen"]
 
 
-def friendly(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap an action: a mistake of the visitor becomes one sentence, any other failure is logged."""
+class Stopped(Exception):
+    """The visitor stopped an action that leaves nothing behind."""
 
-    def shown(error: Exception) -> gr.Error:
-        if isinstance(error, gr.Error):
-            return error
-        if isinstance(error, MetaStyleError):
-            return gr.Error(str(error), print_exception=False)
-        log.exception("An action failed.", exc_info=error)
-        return gr.Error(texts.UNEXPECTED, print_exception=False)
 
-    if inspect.isgeneratorfunction(function):
+def sentence(error: Exception) -> str:
+    """Return what a visitor or a program is told of an error; log what is not theirs to mend."""
+    if isinstance(error, gr.Error):
+        return str(error.message)
+    if isinstance(error, MetaStyleError):
+        return str(error)
+    log.exception("An action failed.", exc_info=error)
+    return texts.UNEXPECTED
 
+
+def friendly(status: gr.HTML, *cleared: Any) -> Callable[[Callable[..., Any]], Callable[..., Updates]]:
+    """Return a decorator for actions of the page: no error leaves them, and the status of the page tells how they end.
+
+    Gradio runs nothing after a generator that raises, so what it left on the page would stay there. And it spoils the
+    value of an image that a generator sets and then leaves as it is, if that image is an input: set it last.
+
+    Args:
+        status: shows the sentence of an error, which is also a toast.
+        cleared: further components, which an error empties.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Updates]:
         @functools.wraps(function)
-        def stream(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        def action(*args: Any, **kwargs: Any) -> Updates:
+            yield {status: gr.skip()}  # without any, Gradio empties the outputs
             try:
-                yield from function(*args, **kwargs)
+                result = function(*args, **kwargs)
+                if inspect.isgenerator(result):
+                    yield from result
+                else:
+                    yield result
+            except Stopped:
+                yield {**done(status, texts.STOPPED_NOTHING), **dict.fromkeys(cleared)}
             except Exception as error:
-                raise shown(error) from None
+                text = sentence(error)
+                gr.Warning(escape(text, quote=False), title=texts.REFUSED)  # a toast is HTML
+                yield {status: html.status(text, failed=True), **dict.fromkeys(cleared)}
 
-        return stream
+        return action
+
+    return decorate
+
+
+def busy(status: gr.HTML, text: str, *, share: float | None = None, short: bool = False) -> dict[Any, Any]:
+    """Return the update of a status while an action runs; see `html.status`."""
+    return {status: html.status(text, busy=True, share=share, short=short)}
+
+
+def done(status: gr.HTML, text: str) -> dict[Any, Any]:
+    """Return the update of a status at the end of an action."""
+    return {status: html.status(text)}
+
+
+def fetching(studio: Studio, names: Iterable[str | None], session: Session, status: gr.HTML) -> Updates:
+    """Download the styles that are neither built in nor in the session, and say so meanwhile."""
+    for name in names:
+        if name and "/" in name and name not in studio.names(session):
+            yield busy(status, texts.FETCHING.format(name=name), short=True)
+            studio.style(name, session)
+
+
+def waiting(progress: Iterator[Progress], session: Session, status: gr.HTML) -> Updates:
+    """Show the position in the queue, until the turn comes or the visitor stops the action.
+
+    Raises:
+        Stopped: by the visitor.
+    """
+    session.stopped = False
+    for place in progress:
+        if session.stopped:
+            raise Stopped
+        yield busy(status, texts.queued(place.position, place.seconds))
+
+
+def in_background(
+    studio: Studio, function: Callable[[], T], seconds: float | None, text: str, session: Session, status: gr.HTML
+) -> Generator[dict[Any, Any], None, T]:
+    """Run a function in the queue and show its progress; return its result.
+
+    Raises:
+        Stopped: by the visitor; the function ends by itself, its result is dropped.
+    """
+    session.stopped = False
+    yield busy(status, text)
+    steps = studio.queue.run(function, seconds)
+    while True:
+        try:
+            place = next(steps)
+        except StopIteration as end:
+            return end.value
+        if session.stopped:
+            steps.close()
+            raise Stopped
+        shown = texts.queued(place.position, place.seconds) if place.position else texts.time_left(text, place.seconds)
+        yield busy(status, shown, share=place.share)
+
+
+def status_line(elem_id: str, text: str = "") -> gr.HTML:
+    """Return the place where an action tells what it does."""
+    return gr.HTML(html.status(text), elem_id=elem_id, elem_classes="status-line")
+
+
+def stop_button(elem_id: str, state: gr.State) -> gr.Button:
+    """Return the stop button of a tab, which the page shows while the status of the tab is busy."""
+    button = gr.Button(texts.STOP, variant="stop", elem_id=elem_id, elem_classes="stop")
+
+    button.click(Session.stop, state, None, queue=False, **PRIVATE)
+    return button
+
+
+def look_controls(prefix: str = "") -> tuple[gr.Slider, gr.Slider, gr.Checkbox]:
+    """Return the controls of how a style is used: strength, size of the strokes, color.
+
+    Args:
+        prefix: of the element ids, which are unique on a page.
+    """
+    narrow: dict[str, Any] = {"buttons": [], "min_width": 160}
+    with gr.Row():
+        strength = gr.Slider(
+            0, 1, 1, step=0.05, label=texts.STRENGTH, info=texts.STRENGTH_INFO, elem_id=f"{prefix}strength", **narrow
+        )
+        scale = gr.Slider(
+            1, 3, 1, step=0.25, label=texts.SCALE, info=texts.SCALE_INFO, elem_id=f"{prefix}scale", **narrow
+        )
+    preserve_color = gr.Checkbox(
+        label=texts.PRESERVE_COLOR, info=texts.PRESERVE_COLOR_INFO, elem_id=f"{prefix}preserve-color"
+    )
+    return strength, scale, preserve_color
+
+
+def save_button(
+    label: str, elem_id: str, function: Callable[..., Any], inputs: list[Any], status: gr.HTML, **options: Any
+) -> gr.Button:
+    """Return a button that saves files of the visitor in one click.
+
+    Args:
+        label: of the button.
+        elem_id: of the button.
+        function: yields statuses as `Updates`, and at last the path of a file, or a list of paths.
+        inputs: of the function.
+        status: shows what it does.
+        **options: of the button.
+    """
+    button = gr.Button(label, elem_id=elem_id, size="md", **options)
+    file = gr.File(visible="hidden", interactive=False, file_count="multiple", elem_id=f"{elem_id}-file")
 
     @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return function(*args, **kwargs)
-        except Exception as error:
-            raise shown(error) from None
+    def save(*args: Any) -> Updates:
+        yield {**busy(status, texts.PREPARING), file: None}
+        for each in function(*args):
+            if isinstance(each, dict):
+                yield each
+            else:
+                paths = [str(path) for path in (each if isinstance(each, list) else [each])]
+                names = ", ".join(Path(path).name for path in paths)
+                yield {**done(status, texts.SAVED.format(names=names)), file: paths}
 
-    return call
+    button.click(friendly(status, file)(save), inputs, [status, file], **WORK).then(
+        None, file, None, js=html.SAVE, **PRIVATE
+    )
+    return button
 
 
 def check_given(content: ImageUpload | None, style_image: ImageUpload | None = None, *, both: bool = False) -> None:
@@ -124,22 +279,11 @@ with patch("gradio.component_meta.create_or_modify_pyi"):
             return "image"
 
         def preprocess(self, payload: Any) -> Any:
-            """Check the file, and return it as an `ImageUpload`."""
+            """Return the file as an `ImageUpload`. It is decoded by the actions, which say what is wrong with it."""
             if payload is None or not payload.path:
                 return None
             path = Path(payload.path)
-            upload = ImageUpload(path, plain_name(Path(payload.orig_name or path.name).stem))
-            try:
-                upload.view()
-            except ImageError as error:
-                raise gr.Error(str(error), print_exception=False) from None
-            except OSError:
-                raise gr.Error(texts.GONE.format(name=path.name), print_exception=False) from None
-            return upload
-
-        def check_on_upload(self) -> None:
-            """Refuse a bad file when it arrives, not when it is first used."""
-            self.upload(lambda image: None, self, None, show_progress="hidden", api_visibility="private")
+            return ImageUpload(path, plain_name(Path(payload.orig_name or path.name).stem))
 
     class ImageOutput(gr.Image):
         """An image output whose file is whole at any time, see `cached_file`."""
@@ -189,11 +333,6 @@ def pair_output(label: str, elem_id: str, divider_id: str, **options: Any) -> gr
     divider = gr.Slider(0, 100, 50, step=1, label=texts.DIVIDER, buttons=[], elem_id=divider_id, elem_classes="divider")
     divider.input(lambda at: gr.ImageSlider(slider_position=at), divider, pair, queue=False, **PRIVATE)
     return pair
-
-
-def go_or_stop(*, running: bool) -> tuple[gr.Button, gr.Button]:
-    """Return updates of a start button and a stop button, of which one is visible."""
-    return gr.Button(visible=not running), gr.Button(visible=running)
 
 
 def style_list(label: str, elem_id: str, choices: list[str], value: str | None) -> gr.Dropdown:

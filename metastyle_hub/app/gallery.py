@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -12,12 +12,25 @@ from metastyle_hub.data.examples import example_styles
 from metastyle_hub.errors import MetaStyleError
 from metastyle_hub.model import MetaStyle
 
-__all__ = ["CHECKOUT_STYLES", "Gallery"]
+__all__ = ["CHECKOUT_STYLES", "Gallery", "opening_styles"]
 
 log = logging.getLogger(__name__)
 
 CHECKOUT_STYLES = Path(__file__).resolve().parents[2] / "space" / "styles"
 """The folder of the adapted styles, in a checkout of the project."""
+
+
+_OPENING = ("cut paper", "night swirls", "ink mountains", "woodblock waves")  # they differ, and suit any photo
+
+
+def opening_styles(names: Iterable[str]) -> list[str]:
+    """Return the names of styles, those with which the page opens first.
+
+    >>> opening_styles(["batik kawung", "night swirls"])
+    ['night swirls', 'batik kawung']
+    """
+    names = list(names)
+    return [*(name for name in _OPENING if name in names), *(name for name in names if name not in _OPENING)]
 
 
 class Gallery(Mapping[str, MetaStyle]):

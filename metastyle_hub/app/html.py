@@ -11,6 +11,7 @@ import base64
 import io
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -23,15 +24,18 @@ from metastyle_hub.hub.search import HubStyle
 __all__ = [
     "ADD_ON_CLICK",
     "MOVE_SLIDER_ON_CLICK",
+    "SAVE",
+    "SUBMIT_ON_CLICK",
     "Curve",
     "StripImage",
     "add_alts",
     "curve",
     "hub_cards",
-    "scroll_to",
     "smooth",
+    "status",
     "strip",
     "table",
+    "tiles",
 ]
 
 Curve = Sequence[tuple[int, float, float]]
@@ -125,6 +129,48 @@ def strip(images: Sequence[StripImage], title: str, empty: str, slider: str = ""
     return f'<section class="strip" aria-label="{escape(title)}">{"".join(figures)}</section>'
 
 
+def tiles(images: Mapping[str, Image.Image], title: str, chosen: str | None = None) -> str:
+    """Return small images to choose one from; see `SUBMIT_ON_CLICK`.
+
+    Args:
+        images: by name.
+        title: the name of the group.
+        chosen: the name of the image that is chosen.
+    """
+    buttons = [
+        f'<button type="button" data-name="{escape(name)}" aria-pressed="{str(name == chosen).lower()}" '
+        f'title="{escape(name)}"><img src="{_data_url(image)}" alt="{escape(name)}"></button>'
+        for name, image in images.items()
+    ]
+    return (
+        f'<div class="tiles-title">{escape(title)}</div>'
+        f'<div class="tiles" role="group" aria-label="{escape(title)}">{"".join(buttons)}</div>'
+    )
+
+
+def status(
+    text: str, *, busy: bool = False, share: float | None = None, failed: bool = False, short: bool = False
+) -> str:
+    """Return what an action is doing: a sentence, and a bar while it runs. The page shows a stop button with it.
+
+    Args:
+        text: plain, but for **bold** words.
+        busy: whether the action runs.
+        share: of it that is done, if that is known.
+        failed: whether it was refused or failed.
+        short: whether it ends before a visitor could stop it.
+
+    >>> status("**Done** in 2 s.")
+    '<div class="status"><p><b>Done</b> in 2 s.</p></div>'
+    """
+    words = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", escape(text, quote=False))
+    kind = " busy" if busy else " failed" if failed else ""
+    kind += " short" if short else ""
+    value = "" if share is None else f' value="{min(1.0, share):.3f}"'
+    bar = f'<progress max="1"{value} aria-label="{escape(texts.PROGRESS)}"></progress>' if busy else ""
+    return f'<div class="status{kind}"><p>{words}</p>{bar}</div>'
+
+
 def table(rows: Iterable[Sequence[object]]) -> str:
     """Return the styles of a session as a table."""
     body = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
@@ -163,16 +209,6 @@ def _data_url(image: Image.Image) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def scroll_to(elem_id: str) -> str:
-    """Return JavaScript for an event that scrolls to an element, which on a phone is far below the button."""
-    return f"""() => {{
-  const place = document.getElementById("{elem_id}");
-  const box = place.getBoundingClientRect();
-  if (box.top < 0 || box.top > 0.6 * innerHeight) place.scrollIntoView({{block: "start", behavior: "smooth"}});
-  return [];
-}}"""
-
-
 def add_alts(alts: Mapping[str, Sequence[str]]) -> str:
     """Return JavaScript for the load event that adds text alternatives which Gradio lacks, also to later images.
 
@@ -190,6 +226,29 @@ def add_alts(alts: Mapping[str, Sequence[str]]) -> str:
   describe();
   new MutationObserver(describe).observe(document.body, {{subtree: true, childList: true}});
 }}"""
+
+
+SUBMIT_ON_CLICK = """
+element.addEventListener('click', (event) => {
+  const button = event.target.closest('button[data-name]');
+  if (!button) return;
+  element.querySelectorAll('button[data-name]').forEach((b) => b.setAttribute('aria-pressed', b === button));
+  trigger('submit', {name: button.dataset.name});
+});
+"""
+"""For `js_on_load` of a gr.HTML with tiles: a click submits `{"name": ...}`."""
+
+
+SAVE = """(file) => {
+  for (const each of [file].flat().filter(Boolean)) {
+    const link = document.createElement('a');
+    link.href = each.url;
+    link.download = each.orig_name;
+    link.click();
+  }
+  return [];
+}"""
+"""JavaScript for an event with a gr.File: the browser saves its files."""
 
 
 MOVE_SLIDER_ON_CLICK = """

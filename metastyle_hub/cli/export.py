@@ -49,12 +49,10 @@ def _run(args: argparse.Namespace) -> None:
 
 
 def _export_style(args: argparse.Namespace) -> None:
-    import torch
-
     from metastyle_hub.export.style import export_style
 
     style = MetaStyle.from_pretrained(args.styles[0])
-    file = export_style(style.config, style.state_dict(), args.out, torch.float16 if args.half else torch.float32)
+    file = export_style(style.config, style.state_dict(), args.out, half=args.half)
     print(f"{file}: {style!r}, {file.stat().st_size / 1e6:.1f} MB")
     print("It maps image (1, 3, H, W) to stylized (1, 3, H, W): RGB in [0, 1], H and W multiples of 4 from 32.")
 

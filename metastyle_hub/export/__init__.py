@@ -4,8 +4,11 @@ layout.py           the flat parameter vector that the graphs take
 plain.py            the networks in plain operations
 graphs.py           the forward graphs, by torch.onnx: stylize, Gram matrices, predictor, one fixed style
 external_data.py    constants of a graph that point into safetensors files
+half.py             a graph in half precision
 step.py             an adaptation step as a pure function of tensors
 decompositions.py   operations that ONNX lacks, in plain operations: gradients, most of all
+operations.py       operations of PyTorch as ONNX nodes, one function each
+builder.py          an ONNX graph in the making
 translator.py       a function of tensors to an ONNX graph, operation by operation
 check.py            a graph in onnxruntime against PyTorch
 style.py            one style as a file

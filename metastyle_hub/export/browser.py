@@ -26,6 +26,7 @@ from metastyle_hub.errors import ArtifactError
 from metastyle_hub.export.check import check_graph
 from metastyle_hub.export.external_data import TensorFile, make_external
 from metastyle_hub.export.graphs import grams_graph, predict_graph, stylize_graph
+from metastyle_hub.export.half import half_precision
 from metastyle_hub.export.layout import ParameterLayout
 from metastyle_hub.export.manifest import graph_names, manifest
 from metastyle_hub.export.plain import PlainExtractor, noise_inputs
@@ -142,8 +143,7 @@ class _Exporter:
             predictor.load_state_dict(self.base.predictor, assign=True)
             initial = self.layout.flatten(parameters | predictor.initialization(parameters, list(grams.values())))
         self._write_graph("stylize", stylize_graph(config, parameters), inputs, stylized, _PIXEL)
-        half = stylize_graph(config, parameters, torch.float16)
-        self._write_graph("stylize_fp16", half, inputs, stylized, _PIXEL)
+        self._write_graph("stylize_fp16", half_precision(self.graphs["stylize"]), inputs, stylized, _PIXEL)
         self._write_graph("grams", grams_graph(self.spec, self.features), {"image": self.photo}, grams, _RELATIVE)
         predict = predict_graph(self.spec, self.base.predictor, parameters)
         self._write_graph("predict", predict, grams, {"parameters": initial}, _RELATIVE)

@@ -60,7 +60,7 @@ def make_external(model: onnx.ModelProto, files: Sequence[TensorFile]) -> None:
     """
     for tensor in model.graph.initializer:
         file = next((file for file in files if tensor.name in file.offsets), None)
-        if file is None:
+        if file is None or tensor.data_location == onnx.TensorProto.EXTERNAL:
             continue
         offset, length = file.offsets[tensor.name]
         itemsize = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize

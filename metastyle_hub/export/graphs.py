@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from metastyle_hub.export.builder import OPSET
 from metastyle_hub.export.layout import ParameterLayout
 from metastyle_hub.export.plain import PlainExtractor, noise_inputs, plain_logits
 from metastyle_hub.losses import gram_matrix
@@ -22,9 +23,8 @@ from metastyle_hub.networks.layers import NOISE_PERIOD, noise_field
 from metastyle_hub.networks.style_predictor import MAX_STYLE_SCALES, StylePredictor
 from metastyle_hub.networks.transformer_net import NetworkConfig
 
-__all__ = ["OPSET", "fixed_style_graph", "grams_graph", "predict_graph", "stylize_graph"]
+__all__ = ["fixed_style_graph", "grams_graph", "predict_graph", "stylize_graph"]
 
-OPSET = 18  # of ONNX
 _MAX_SIDE = 2**14  # pixels; the exporter wants a bound
 _DOT = "/"  # in the names of a module's constants
 _SIDES = {"4*h": "H", "4*w": "W", "h": "H/4", "w": "W/4", "2*h": "H/2", "2*w": "W/2"}
@@ -43,36 +43,31 @@ class _Constants(nn.Module):
 
 
 class _Stylize(_Constants):
-    def __init__(self, config: NetworkConfig, parameters: Mapping[str, Tensor], dtype: torch.dtype) -> None:
+    def __init__(self, config: NetworkConfig, parameters: Mapping[str, Tensor]) -> None:
         layout = ParameterLayout.of(parameters)
         super().__init__({name: p for name, p in parameters.items() if name not in layout.shapes})
-        self.config, self.layout, self.dtype = config, layout, dtype
+        self.config, self.layout = config, layout
 
     def forward(self, image: Tensor, parameters: Tensor, *windows: Tensor) -> Tensor:
-        weights = self.constants() | self.layout.unflatten(parameters.to(self.dtype))
-        weights = {name: p.to(self.dtype) for name, p in weights.items()}
-        named = zip(noise_inputs(self.config), windows, strict=True)
-        noise = {noise.name: window.to(self.dtype) for noise, window in named}
-        logits = plain_logits(self.config, weights, image.to(self.dtype), noise)
-        return torch.sigmoid(logits.float())
+        weights = self.constants() | self.layout.unflatten(parameters)
+        noise = {n.name: window for n, window in zip(noise_inputs(self.config), windows, strict=True)}
+        return torch.sigmoid(plain_logits(self.config, weights, image, noise))
 
 
 class _FixedStyle(_Constants):
     """One style; its noise comes from the whole period of the fields, 3 MB."""
 
-    def __init__(
-        self, config: NetworkConfig, parameters: Mapping[str, Tensor], activation: str | None, dtype: torch.dtype
-    ) -> None:
+    def __init__(self, config: NetworkConfig, parameters: Mapping[str, Tensor], activation: str | None) -> None:
         noise = {n.name: noise_field(n.channels, NOISE_PERIOD, NOISE_PERIOD) for n in noise_inputs(config)}
-        super().__init__({name: p.to(dtype) for name, p in {**parameters, **noise}.items()})
-        self.config, self.activation, self.dtype = config, activation, dtype
+        super().__init__({**parameters, **noise})
+        self.config, self.activation = config, activation
 
     def forward(self, image: Tensor) -> Tensor:
         weights, noise = self.constants(), {}
         for n in noise_inputs(self.config):
             rows, columns = (torch.arange(side // n.pixels) % NOISE_PERIOD for side in image.shape[-2:])
             noise[n.name] = weights[n.name].index_select(2, rows).index_select(3, columns)
-        logits = plain_logits(self.config, weights, image.to(self.dtype), noise).float()
+        logits = plain_logits(self.config, weights, image, noise)
         return logits.clamp(0, 1) if self.activation == "clamp" else torch.sigmoid(logits)
 
 
@@ -109,17 +104,14 @@ class _Predict(_Constants):
         return self.layout.flatten(weights)
 
 
-def stylize_graph(
-    config: NetworkConfig, parameters: Mapping[str, Tensor], dtype: torch.dtype = torch.float32
-) -> onnx.ModelProto:
+def stylize_graph(config: NetworkConfig, parameters: Mapping[str, Tensor]) -> onnx.ModelProto:
     """Return the graph (image, parameters, noise windows) -> stylized image, of any sides that are multiples of 4.
 
     Args:
         config: the architecture.
         parameters: of the whole network; those of `ParameterLayout` become an input.
-        dtype: of the arithmetic; inputs and output are float32.
     """
-    module = _Stylize(config, parameters, dtype)
+    module = _Stylize(config, parameters)
     noise = noise_inputs(config)
     height, width = (torch.export.Dim(name, min=4, max=_MAX_SIDE // 4) for name in ("h", "w"))
     windows = [torch.zeros(1, n.channels, 64 // n.pixels, 96 // n.pixels) for n in noise]
@@ -134,10 +126,7 @@ def stylize_graph(
 
 
 def fixed_style_graph(
-    config: NetworkConfig,
-    parameters: Mapping[str, Tensor],
-    output_activation: str | None = None,
-    dtype: torch.dtype = torch.float32,
+    config: NetworkConfig, parameters: Mapping[str, Tensor], output_activation: str | None = None
 ) -> onnx.ModelProto:
     """Return the graph image -> stylized image of one style, of any sides that are multiples of 4.
 
@@ -145,10 +134,9 @@ def fixed_style_graph(
         config: the architecture.
         parameters: of the whole network, adapted.
         output_activation: as in `config.json`; None for a sigmoid.
-        dtype: of parameters and arithmetic; input and output are float32.
     """
     height, width = (torch.export.Dim(name, min=4, max=_MAX_SIDE // 4) for name in ("h", "w"))
-    module = _FixedStyle(config, parameters, output_activation, dtype)
+    module = _FixedStyle(config, parameters, output_activation)
     sides = {2: 4 * height, 3: 4 * width}
     return _export(module, (torch.zeros(1, 3, 64, 96),), ["image"], ["stylized"], (sides,))
 

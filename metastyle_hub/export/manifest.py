@@ -22,7 +22,7 @@ from metastyle_hub.images.transforms import MIN_SIDE, SIDE_MULTIPLE
 from metastyle_hub.networks.layers import NOISE_PERIOD, noise_field
 from metastyle_hub.version import __version__
 
-__all__ = ["FORMAT_VERSION", "graph_names", "manifest"]
+__all__ = ["FORMAT_VERSION", "graph_names", "manifest", "schedule"]
 
 FORMAT_VERSION = 1
 
@@ -94,12 +94,12 @@ def _recipe(name: str, config: AdaptationConfig, steps: set[int]) -> dict[str, A
     return {
         "config": config.to_dict(),
         "graphs": list(graph_names(name)),
-        "schedules": {str(count): _schedule(config.replace(steps=count)) for count in counts},
+        "schedules": {str(count): schedule(config.replace(steps=count)) for count in counts},
     }
 
 
-def _schedule(config: AdaptationConfig) -> list[dict[str, Any]]:
-    """For each step, the graph (1 if the norms before the decoder are frozen) and its input `rates`."""
+def schedule(config: AdaptationConfig) -> list[dict[str, Any]]:
+    """Return, for each step, the graph (1 if the norms before the decoder are frozen) and its input `rates`."""
     entries = []
     for t in range(config.steps):
         ratio = config.lr_ratio(t)

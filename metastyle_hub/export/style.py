@@ -15,20 +15,18 @@ from metastyle_hub.data.examples import example
 from metastyle_hub.errors import SettingError
 from metastyle_hub.export.check import check_graph
 from metastyle_hub.export.graphs import fixed_style_graph
+from metastyle_hub.export.half import half_precision
 from metastyle_hub.images.io import load_image, to_tensor
 from metastyle_hub.images.transforms import resize_short_side
 from metastyle_hub.networks.transformer_net import meta_network, transform
 
 __all__ = ["export_style"]
 
-_TOLERANCES = {torch.float32: 1 / 255, torch.float16: 2 / 255}
+_TOLERANCE, _HALF_TOLERANCE = 1 / 255, 2 / 255
 
 
 def export_style(
-    config: ArtifactConfig,
-    parameters: Mapping[str, Tensor],
-    path: str | os.PathLike[str],
-    dtype: torch.dtype = torch.float32,
+    config: ArtifactConfig, parameters: Mapping[str, Tensor], path: str | os.PathLike[str], *, half: bool = False
 ) -> Path:
     """Write a base or style as one file: image (1, 3, H, W) -> stylized (1, 3, H, W), both float32 in [0, 1].
 
@@ -38,10 +36,10 @@ def export_style(
         config: of the base or style.
         parameters: of the whole network.
         path: ends in .onnx.
-        dtype: of parameters and arithmetic: float32 (10 MB), or float16 (5 MB), which is off by a quarter of a level.
+        half: parameters and arithmetic in float16: 5 instead of 10 MB, off by a quarter of an 8-bit level.
 
     Raises:
-        SettingError: for another ending or dtype.
+        SettingError: for another ending.
         ExportError: if the file differs from PyTorch.
         ArtifactError: if it cannot be written.
 
@@ -52,15 +50,15 @@ def export_style(
     path = Path(path)
     if path.suffix != ".onnx":
         raise SettingError(f"The file of an exported style ends in .onnx, got {path}.")
-    if dtype not in _TOLERANCES:
-        raise SettingError(f"A style is exported in float32 or float16, got {dtype}.")
     architecture, activation = config.architecture, config.output_activation
-    graph = fixed_style_graph(architecture, parameters, activation, dtype)
+    graph = fixed_style_graph(architecture, parameters, activation)
+    if half:
+        graph = half_precision(graph)
     graph.metadata_props.add(key="name", value=config.name or path.stem)
     image = resize_short_side(to_tensor(load_image(example("temple"))), 96)[..., :92, :128]
     with torch.no_grad():
         expected = {"stylized": transform(meta_network(architecture, activation), parameters, image)}
     data = graph.SerializeToString()
-    check_graph(path.name, data, {"image": image.contiguous()}, expected, _TOLERANCES[dtype])
+    check_graph(path.name, data, {"image": image.contiguous()}, expected, _HALF_TOLERANCE if half else _TOLERANCE)
     write_files(path.parent, {path.name: data})
     return path

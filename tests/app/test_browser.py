@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,15 +13,15 @@ from PIL import Image
 
 pytest.importorskip("gradio", reason="gradio is not installed: pip install '.[app]'")
 
-from app_helpers import CONTENT, FRAMES, OTHER_STYLE, ROOT, adapted, served, tiny_studio, upload
+from app_helpers import CONTENT, FRAMES, OTHER_STYLE, ROOT, STYLE, adapted, opened, served, tiny_studio, upload
 from videos import write_video
 
 from metastyle_hub.app import texts
 from metastyle_hub.app.app import build
+from metastyle_hub.app.studio import Studio
 from metastyle_hub.data.examples import example
 from metastyle_hub.model import MetaStyle
 
-CHROMIUM = Path("/usr/bin/chromium")
 HARMLESS = re.compile(r"ERR_ABORTED|Method not implemented|Vega-Lite|favicon|manifest")
 
 
@@ -37,35 +37,6 @@ class SlowStyle(MetaStyle):
         return super().stylize(content, **options)
 
 
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[test]'")
-    if not CHROMIUM.is_file():
-        pytest.skip(f"there is no {CHROMIUM}: apt-get install chromium")
-    playwright.expect.set_options(timeout=30_000)  # a slow machine is not a broken page
-    with playwright.sync_playwright() as driver:
-        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        chromium = driver.chromium.launch(executable_path=str(CHROMIUM), args=flags)
-        yield chromium
-        chromium.close()
-
-
-@contextmanager
-def opened(browser, url="about:blank", width=1280, **settings):
-    """A page in its own window, closed at the end of the block.
-
-    Without an address it stays blank, for a test that must listen before the first request.
-    """
-    context = browser.new_context(viewport={"width": width, "height": 900}, **settings)
-    try:
-        page = context.new_page()
-        page.set_default_timeout(30_000)
-        page.goto(url)
-        yield page
-    finally:
-        context.close()
-
-
 def set_number(page, label, value):
     box = page.get_by_label(f"number input for {label}", exact=True).first
     box.fill(str(value))
@@ -76,8 +47,65 @@ def open_tab(page, name):
     page.get_by_role("tab", name=name, exact=True).click()
 
 
+def button(page, name):
+    return page.get_by_role("button", name=name, exact=True).first
+
+
+def choose(page, elem_id, name):
+    page.locator(f"#{elem_id}").get_by_role("button", name=name, exact=True).click()
+
+
+def add(page, elem_id, path):
+    """Upload an image, in place of the one that is there."""
+    remove = page.locator(f"#{elem_id} button[aria-label^='Remove']")
+    if remove.count():
+        remove.click()
+    page.locator(f"#{elem_id} input[type=file]").first.set_input_files(path)
+
+
+def violations(page, *rules):
+    """What axe-core calls serious or critical (WCAG 2.2 AA)."""
+    axe = pytest.importorskip("axe_playwright_python", reason="axe is not installed: pip install '.[test]'")
+    if not page.evaluate("typeof window.axe === 'object'"):
+        page.evaluate((Path(axe.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
+    tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+    only = {"type": "rule", "values": rules} if rules else {"type": "tag", "values": tags}
+    found = page.evaluate("(only) => axe.run(document, {runOnly: only})", only)["violations"]
+    return [
+        (each["id"], node["html"][:160], node["failureSummary"][:160])
+        for each in found
+        if each["impact"] in ("serious", "critical")
+        for node in each["nodes"]
+    ]
+
+
+def accessible(page):
+    """No violation, in the colors of the page and in the others."""
+    found = violations(page)
+    page.evaluate("document.body.classList.toggle('dark')")
+    page.wait_for_timeout(400)  # colors change gradually
+    found += violations(page, "color-contrast")
+    page.evaluate("document.body.classList.toggle('dark')")
+    assert not found, found
+
+
+@pytest.fixture(scope="module")
+def galleried(watch):
+    """A studio with two built-in styles."""
+    studio = tiny_studio(worker=watch)
+    styles = adapted(studio, 1).styles | adapted(studio, 1, style=OTHER_STYLE).styles
+    studio.gallery = {name.replace("_", " "): style for name, style in styles.items()}
+    return studio
+
+
+@pytest.fixture(scope="module")
+def address(galleried):
+    with served(build(galleried)) as url:
+        yield url
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
-def test_a_journey_through_all_tabs(browser, url, tmp_path, width, scheme):
+def test_a_journey_through_all_tabs(browser, address, tmp_path, width, scheme):
     from playwright.sync_api import expect
 
     shots = ROOT / "runs" / "space"
@@ -87,40 +115,60 @@ def test_a_journey_through_all_tabs(browser, url, tmp_path, width, scheme):
         page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda e: errors.append(str(e)))
         foreign: list[str] = []
-        page.on("request", lambda r: foreign.append(r.url) if not r.url.startswith((url, "data:", "blob:")) else None)
+        page.on(
+            "request", lambda r: foreign.append(r.url) if not r.url.startswith((address, "data:", "blob:")) else None
+        )
 
-        def shot(name):
+        def done(name):
             page.screenshot(path=shots / f"{width}-{scheme}-{name}.png", full_page=True)
+            accessible(page)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
 
-        page.goto(url)
+        def save(elem_id):
+            with page.expect_download() as download:
+                page.locator(f"#{elem_id}").click()
+            return download.value
+
+        page.goto(address)
         status = page.locator("#status")
-        expect(status).to_contain_text("Ready")
-        expect(page.locator("#content img").first).to_be_visible()
-        shot("1-start")
+        expect(page.locator("#result img")).to_have_count(2)  # the first view is a stylized image
+        expect(status).to_contain_text("on temple")
+        assert page.locator("#result").bounding_box()["y"] < 400
+        assert width < 600 or page.locator("#go").bounding_box()["y"] < 800  # in view without scrolling
+        before = page.locator("#result img").last.get_attribute("src")
+        choose(page, "styles", "stained glass")
+        expect(status).to_contain_text("stained glass on temple")
+        assert page.locator("#result img").last.get_attribute("src") != before
+        choose(page, "photos", "cat")
+        expect(status).to_contain_text("stained glass on cat")
+        saved = save("save-image")
+        assert saved.suggested_filename == "cat-in-stained-glass.jpg"
+        assert Image.open(saved.path()).size == Image.open(CONTENT).size
+        done("1-start")
 
-        assert page.locator("#go").bounding_box()["y"] < 800  # in view without scrolling
+        add(page, "style", STYLE)
         set_number(page, texts.STEPS, 12)
-        page.get_by_role("button", name=texts.GO, exact=True).click()
+        button(page, texts.GO).click()
         expect(status).to_contain_text("Adapted")
         expect(page.locator("#step-strip figure")).to_have_count(4)
-        expect(page.locator("#result img").first).to_be_visible()
         set_number(page, texts.STEP, 5)
-        expect(page.locator("#caption")).to_contain_text("step 5 of 12")
+        expect(status).to_contain_text("after step 5 of 12")
         page.locator("#step-strip button").nth(1).click()
-        expect(page.locator("#caption")).to_contain_text("step 1 of 12")
-        shot("2-adapted")
-        page.locator("#save-style").click()
-        with page.expect_download() as download:
-            page.locator("#saved a").first.click()
-        assert download.value.suggested_filename.endswith(".zip")
+        expect(status).to_contain_text("after step 1 of 12")
+        assert save("save-style").suggested_filename.endswith(".zip")
+        # a new photo is shown in the style that was adapted
+        choose(page, "photos", "coffee")
+        expect(status).to_contain_text("my stained glass on coffee, after step 1 of 12")
+        done("2-adapted")
 
         set_number(page, texts.STEPS, 200)
-        page.get_by_role("button", name=texts.GO, exact=True).click()
+        button(page, texts.GO).click()
         expect(status).to_contain_text(re.compile(r"Step [3-9]\d? of 200"))
-        page.get_by_role("button", name=texts.STOP, exact=True).first.click()
+        assert page.evaluate("document.activeElement.id") == "stop"
+        page.locator("#stop").click()
         expect(status).to_contain_text("Stopped at step")
-        expect(page.get_by_role("button", name=texts.GO, exact=True)).to_be_visible()
-        shot("3-stopped")
+        expect(page.locator("#go")).to_be_focused()
+        assert "Stopped at step" in page.locator("#live").inner_text()
 
         open_tab(page, texts.TAB_MIX)
         mix = page.locator("#mix img")
@@ -133,31 +181,26 @@ def test_a_journey_through_all_tabs(browser, url, tmp_path, width, scheme):
         expect(page.locator("#mix-strip figure")).to_have_count(7)
         page.locator("#animate").click()
         expect(page.locator("#animation img")).to_be_visible()
-        page.locator("#save-mix").click()
-        with page.expect_download() as download:
-            page.locator("#mix-file a").first.click()
-        assert Image.open(download.value.path()).size == Image.open(example("temple")).size
+        assert Image.open(save("save-mix").path()).size == Image.open(example("coffee")).size
         page.locator("#grid-group > button").click()
         page.locator("#make-grid").click()
         expect(page.locator("#grid img")).to_be_visible()
-        shot("4-mix")
+        done("3-mix")
 
         open_tab(page, texts.TAB_COMPARE)
-        expect(page.locator("#compared img").first).to_be_visible()
-        page.locator("#save-both").click()
-        expect(page.locator("#compare-files a")).to_have_count(2)
+        expect(page.locator("#compared img")).to_have_count(2)
+        sources = page.locator("#compared img").evaluate_all("(images) => images.map((i) => i.src)")
+        assert sources[0] != sources[1]
+        assert save("save-side-by-side").suggested_filename.startswith("coffee-")
         page.locator("#pixels-group > button").click()
         expect(page.locator("#optimize")).to_be_visible()
         page.wait_for_timeout(300)  # a panel that has just opened does not listen yet
         set_number(page, texts.PIXELS_ITERATIONS, 10)
         page.locator("#optimize").click()
-        expect(page.locator("#pixels-status")).to_contain_text("Iteration 10 of 10")
-        expect(page.locator("#optimize")).to_be_visible()
-        page.locator("#right input").click()
-        name = texts.PIXELS_NAME.format(index=10)
-        page.get_by_role("option", name=name).click()
-        expect(page.locator("#compare-caption")).to_contain_text(name)
-        shot("5-compare")
+        name = texts.PIXELS_NAME.format(content="coffee", style="stained glass", index=10)
+        expect(page.locator("#compare-status")).to_contain_text(name)
+        expect(page.locator("#right input")).to_have_value(name)
+        done("4-compare")
 
         open_tab(page, texts.TAB_VIDEO)
         page.locator("#video input[type=file]").set_input_files(write_video(tmp_path / "walk.mp4", FRAMES))
@@ -166,40 +209,155 @@ def test_a_journey_through_all_tabs(browser, url, tmp_path, width, scheme):
         expect(page.locator("#video-status")).to_contain_text("4 frames")
         expect(page.locator("#video-result video")).to_be_visible()
         expect(page.locator("#video-go")).to_be_visible()
-        shot("6-video")
+        assert save("save-video").suggested_filename == "walk-in-my-stained-glass.mp4"
+        done("5-video")
 
         open_tab(page, texts.TAB_STYLES)
         expect(page.locator("#table tbody tr")).to_have_count(2)
-        page.locator("#download").click()
-        with page.expect_download() as download:
-            page.locator("#style-file a").first.click()
+        packed = tmp_path / "packed.zip"  # a browser knows the kind of a file by its name alone
+        packed.write_bytes(Path(save("download").path()).read_bytes())
         page.locator("#new-name input, #new-name textarea").first.fill("my own")
         page.locator("#rename").click()
         expect(page.locator("#table")).to_contain_text("my own")
         with page.expect_file_chooser() as chooser:
             page.locator("#upload").click()
-        # a browser knows the kind of a file by its name alone
-        packed = tmp_path / "packed.zip"
-        packed.write_bytes(Path(download.value.path()).read_bytes())
         chooser.value.set_files(packed)
         expect(page.locator("#styles-status")).to_contain_text("Added")
         expect(page.locator("#table tbody tr")).to_have_count(3)
-        shot("7-styles")
+        page.locator("#delete").click()
+        expect(page.locator("#table tbody tr")).to_have_count(2)
+        done("6-styles")
 
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        open_tab(page, texts.TAB_ADAPT)
-        expect(page.locator("#style-examples").get_by_role("button", name="stained glass")).to_be_visible()
-        page.wait_for_timeout(300)
         assert not page.evaluate("[...document.images].filter((i) => !i.alt).map((i) => i.outerHTML)")
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert not [text for text in errors if not HARMLESS.search(text)], errors
         assert not foreign
 
 
-def test_a_closed_tab_frees_the_worker(browser, url, watch):
+def test_after_a_refusal_the_next_correct_action_works(browser, address, galleried, tmp_path):
     from playwright.sync_api import expect
 
-    with opened(browser, url) as page:
+    bad = tmp_path / "words.png"
+    bad.write_bytes(b"these are words")
+    with opened(browser, address) as page:
+        status, refused = page.locator("#status"), page.locator("#status .failed")
+        page.locator("#go").click()
+        expect(refused).to_contain_text(texts.NO_STYLE)
+        expect(page.locator("#go")).to_be_visible()
+        add(page, "style", bad)
+        expect(refused).to_contain_text("words")
+        page.locator("#go").click()
+        expect(refused).to_contain_text("words")
+        add(page, "style", STYLE)
+        add(page, "content", bad)
+        expect(refused).to_contain_text("words")
+        page.locator("#save-image").click()
+        expect(refused).to_contain_text("words")
+        page.locator("#save-full").click()
+        expect(refused).to_contain_text("words")
+        expect(page.locator("#stop")).to_be_hidden()
+        choose(page, "photos", "cat")
+        expect(status).to_contain_text("on cat")
+        set_number(page, texts.STEPS, 2)
+
+        # a full queue refuses an adaptation, and nothing else
+        with galleried.queue.ticket(20), galleried.queue.ticket(20):
+            with ExitStack() as others:
+                for _ in range(19):
+                    others.enter_context(galleried.queue.ticket(1))
+                page.locator("#go").click()
+                expect(refused).to_contain_text("waiting already")
+                choose(page, "styles", "night swirls")
+                expect(status).to_contain_text("night swirls on cat")
+            page.locator("#go").click()
+            expect(status).to_contain_text(re.compile("2 before you in the queue, about (40|3\\d) s"))
+            page.locator("#stop").click()
+            expect(status).to_contain_text("Nothing is kept")
+            page.locator("#go").click()
+            expect(status).to_contain_text("2 before you")
+        expect(status).to_contain_text("Adapted")
+        with page.expect_download() as download:
+            page.locator("#save-full").click()
+        assert download.value.suggested_filename == "cat-in-my-stained-glass.jpg"
+
+        open_tab(page, texts.TAB_VIDEO)
+        page.locator("#video-go").click()
+        expect(page.locator("#video-status .failed")).to_contain_text(texts.NO_VIDEO)
+        page.locator("#video input[type=file]").set_input_files(write_video(tmp_path / "walk.mp4", FRAMES))
+        expect(page.locator("#video video")).to_be_visible()
+        page.locator("#video-go").click()
+        expect(page.locator("#video-status")).to_contain_text("4 frames")
+
+        open_tab(page, texts.TAB_COMPARE)
+        expect(page.locator("#compared img")).to_have_count(2)
+        open_tab(page, texts.TAB_STYLIZE)
+        page.locator("#style button[aria-label^='Remove']").click()
+        open_tab(page, texts.TAB_COMPARE)
+        page.locator("#pixels-group > button").click()
+        page.locator("#optimize").click()
+        expect(page.locator("#compare-status .failed")).to_contain_text(texts.NO_STYLE)
+        page.locator("#left input").fill("/etc/passwd")
+        page.locator("#left input").press("Enter")
+        expect(page.locator("#compare-status .failed")).to_contain_text("There is no style")
+        page.locator("#left input").fill("night swirls")
+        page.locator("#left input").press("Enter")
+        expect(page.locator("#compare-status")).to_contain_text("Left: night swirls")
+
+        open_tab(page, texts.TAB_STYLES)
+        page.locator("#repo input, #repo textarea").first.fill("<img src=x>")
+        page.locator("#add").click()
+        expect(page.locator("#styles-status .failed")).to_contain_text("There is no style")
+        page.locator("#download").click()
+        expect(page.locator("#styles-status")).to_contain_text("Saved")
+
+
+def test_styles_survive_a_reload_and_tabs_have_addresses(browser, address):
+    from playwright.sync_api import expect
+
+    with opened(browser, address) as page:
+        add(page, "style", STYLE)
+        set_number(page, texts.STEPS, 2)
+        page.locator("#go").click()
+        expect(page.locator("#status")).to_contain_text("Adapted")
+        expect(page.locator("#styles").get_by_role("button", name="my stained glass", exact=True)).to_be_visible()
+        stored = (
+            "new Promise((r) => { const q = indexedDB.open('metastyle'); q.onsuccess = () => { q.result.transaction("
+        )
+        stored += (
+            "'styles').objectStore('styles').count().onsuccess = (e) => { r(e.target.result); q.result.close() } } })"
+        )
+        while page.evaluate(stored) != 1:
+            page.wait_for_timeout(50)
+        page.get_by_role("tab", name=texts.TAB_STYLIZE, exact=True).focus()
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("ArrowRight")
+        expect(page.locator("#mix img")).to_be_visible()
+        assert page.url.endswith("#mix")
+        page.go_back()
+        expect(page.locator("#compared img")).to_have_count(2)
+        page.reload()
+        expect(page.locator("#compared img")).to_have_count(2)  # the tab of the address
+        open_tab(page, texts.TAB_STYLES)
+        expect(page.locator("#table")).to_contain_text("my stained glass")
+        page.locator("#use").click()
+        expect(page.locator("#status")).to_contain_text("my stained glass on temple")
+
+
+def test_a_style_image_gives_a_style_at_once(browser, tmp_path):
+    from playwright.sync_api import expect
+
+    Image.open(CONTENT).resize((96, 64)).save(tmp_path / "kitten.png")
+    with served(build(Studio(MetaStyle.from_pretrained()))) as url, opened(browser, url) as page:
+        add(page, "content", tmp_path / "kitten.png")
+        add(page, "style", STYLE)
+        expect(page.locator("#status")).to_contain_text("stained glass on kitten, predicted from your image")
+        expect(page.locator("#result img")).to_have_count(2)
+
+
+def test_a_closed_tab_frees_the_worker(browser, address, watch):
+    from playwright.sync_api import expect
+
+    with opened(browser, address) as page:
+        add(page, "style", STYLE)
         set_number(page, texts.STEPS, 200)
         page.locator("#go").click()
         expect(page.locator("#status")).to_contain_text("of 200")
@@ -268,8 +426,9 @@ def test_a_visitor_signs_in_and_pushes_a_style(browser, studio, hub, monkeypatch
     with served(build(studio)) as url, opened(browser, url) as page:
         page.locator("#login").click()
         expect(page.locator("#login")).to_contain_text("Logout")
+        add(page, "style", STYLE)
         set_number(page, texts.STEPS, 2)
-        page.get_by_role("button", name=texts.GO, exact=True).click()
+        page.locator("#go").click()
         expect(page.locator("#status")).to_contain_text("Adapted")
         open_tab(page, texts.TAB_STYLES)
         page.locator("#push-name input, #push-name textarea").first.fill("from the page")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import runpy
+import shutil
 import sys
+import tempfile
+import tomllib
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +17,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tiny
+from packaging.requirements import Requirement
 from PIL import Image
 
 pytest.importorskip("gradio", reason="gradio is not installed: pip install '.[app]'")
@@ -22,12 +27,12 @@ from huggingface_hub import SpaceCard
 from videos import write_video
 
 import metastyle_hub.app
-from metastyle_hub.app import html
-from metastyle_hub.app.app import STYLE_FILE, gpu_seconds, on_lent_gpu
+from metastyle_hub.app import html, texts
+from metastyle_hub.app.app import STYLE_FILE, build, gpu_seconds, on_lent_gpu
 from metastyle_hub.app.components import ImagePairOutput, cached_file
-from metastyle_hub.app.files import plain_name
+from metastyle_hub.app.files import Downloads, ServerFolder, plain_name
 from metastyle_hub.app.gallery import CHECKOUT_STYLES, Gallery
-from metastyle_hub.app.session import MAX_STYLES, Session
+from metastyle_hub.app.session import MAX_STYLE_BYTES, Session, style_bytes
 from metastyle_hub.app.tabs.compare import entries, entry, pixel_optimization
 from metastyle_hub.app.tabs.styles import hub_cards
 from metastyle_hub.app.tabs.video import frame_events
@@ -78,7 +83,7 @@ def test_a_stopped_job_is_kept_as_it_was(studio):
     assert session.styles["glass"].config.steps == 3
 
 
-def test_a_lent_gpu_is_requested_for_the_length_of_the_job(monkeypatch):
+def test_a_lent_gpu_is_requested_for_the_time_that_was_measured(monkeypatch):
     requested = []
 
     def gpu(duration):
@@ -96,7 +101,10 @@ def test_a_lent_gpu_is_requested_for_the_length_of_the_job(monkeypatch):
     monkeypatch.setitem(sys.modules, "spaces", SimpleNamespace(GPU=gpu))
     studio = tiny_studio(worker=on_lent_gpu)
     assert adapted(studio, 2).job.last.index == 2
-    assert requested == [gpu_seconds(None, None, 2, "norm")]
+    assert studio.estimate(200, "norm") > studio.estimate(2, "norm") > 0
+    measured = studio.estimate(2, "norm")
+    assert adapted(studio, 2).job.last.index == 2
+    assert requested == [gpu_seconds(None), gpu_seconds(measured)] and measured < requested[1] < requested[0]
 
 
 def test_events_can_be_sent_from_another_process(studio):
@@ -111,7 +119,7 @@ def test_events_can_be_sent_from_another_process(studio):
 # ---- styles
 
 
-def test_names_are_unique_and_the_oldest_style_is_dropped(studio):
+def test_names_are_unique(studio):
     session = adapted(studio)
     adapted(studio, session=session)
     assert list(session.styles) == ["stained_glass", "stained_glass 2"]
@@ -123,9 +131,44 @@ def test_names_are_unique_and_the_oldest_style_is_dropped(studio):
     assert "blue" in str(error.value) and list(session.styles) == ["stained_glass", "fresh", "blue"]
     with pytest.raises(SessionError):
         studio.rename("of somebody else", "mine", session)
-    for i in range(MAX_STYLES):
-        session.add(f"style {i}", session.job.styles[3])
-    assert len(session.styles) == MAX_STYLES and "stained_glass" not in session.styles
+
+
+def test_no_style_takes_a_name_that_the_page_uses(studio, tmp_path):
+    session = adapted(studio, 2)
+    session.styles["stained_glass"].renamed(texts.CONTENT).save_pretrained(tmp_path / "style")
+    archive = shutil.make_archive(str(tmp_path / "style"), "zip", tmp_path / "style")
+    name = studio.upload(Path(archive), session)
+    assert texts.CONTENT not in session.styles and name in session.styles
+    with pytest.raises(SessionError):
+        studio.rename(name, texts.CONTENT, session)
+    step = next(name for name in entries(studio, session) if name not in [*session.styles, texts.CONTENT])
+    assert studio.rename(name, step, session) != step
+
+
+def test_the_styles_of_a_session_are_bounded_in_bytes_whatever_way_they_come(studio, hub, tmp_path, monkeypatch):
+    session = adapted(studio, 1, "all")
+    style = session.styles["stained_glass"]
+    monkeypatch.setattr("metastyle_hub.app.session.MAX_STYLE_BYTES", 2 * style_bytes(style) + 100)
+    session.add("second", style)
+    style.push_to_hub("me/glass", token=hub.token)
+    archive = studio.downloads.save_style(style, "glass")
+    content, image = upload(CONTENT), upload(STYLE)
+    for come in (
+        lambda: session.add("third", style),
+        lambda: studio.style("me/glass", session),
+        lambda: studio.upload(archive, session),
+        lambda: studio.start(content, image, 1, "all", session),
+    ):
+        with pytest.raises(SessionError):
+            come()
+        assert list(session.styles) == ["stained_glass", "second"]
+    session.remove("second")
+    job = studio.start(content, image, 1, "all", session)
+    with pytest.raises(SessionError):
+        studio.style("me/glass", session)  # the job has the last place
+    list(studio.adapt(job, image, session))
+    assert len(session.styles) == 2 and session.used_bytes == 2 * style_bytes(style)
+    assert 8 * 4 * MetaStyle.from_pretrained().num_parameters() < MAX_STYLE_BYTES
 
 
 def test_a_downloaded_style_comes_back_bit_for_bit(studio):
@@ -137,11 +180,26 @@ def test_a_downloaded_style_comes_back_bit_for_bit(studio):
     assert tiny.same(other.styles[name].state_dict(), session.styles["stained_glass"].state_dict())
 
 
-@pytest.mark.parametrize("kind", ["no zip", "empty", "huge", "damaged"])
+def test_a_zip_of_powershell_is_a_style(studio, tmp_path):
+    session = adapted(studio, 1)
+    session.styles["stained_glass"].save_pretrained(tmp_path / "style")
+    with zipfile.ZipFile(tmp_path / "windows.zip", "w") as file:
+        for path in (tmp_path / "style").iterdir():
+            info = zipfile.ZipInfo("style/" + path.name)
+            info.filename = "style\\" + path.name
+            file.writestr(info, path.read_bytes())
+    assert tiny.same(studio.unpack(tmp_path / "windows.zip").state_dict(), session.styles["stained_glass"].state_dict())
+
+
+@pytest.mark.parametrize("kind", ["no zip", "empty", "huge", "no style", "damaged"])
 def test_a_bad_zip_is_refused_without_a_path(studio, tmp_path, kind):
     path = tmp_path / "evil.zip"
     if kind == "no zip":
         path.write_bytes(b"PK no")
+    elif kind == "damaged":
+        whole = bytearray(studio.downloads.save_style(adapted(studio, 1).styles["stained_glass"], "glass").read_bytes())
+        whole[len(whole) // 2 : len(whole) // 2 + 100] = bytes(100)
+        path.write_bytes(whole)
     else:
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
             if kind != "empty":
@@ -165,7 +223,7 @@ def test_no_folder_of_the_server_is_read_for_a_visitor(studio, monkeypatch, name
 
 def test_a_style_is_pushed_found_and_loaded(studio, hub):
     session = adapted(studio)
-    repo, _ = studio.push("stained_glass", "My glass!", False, None, "me", hub.token, session)
+    repo, _ = studio.push("stained_glass", "My -- glass..!", False, None, "me", hub.token, session)
     assert repo == "me/My-glass" and "preview.jpg" not in hub.repos[repo].files()
     studio.push("stained_glass", "shown", False, upload(CONTENT), "me", hub.token, session)
     assert "preview.jpg" in hub.repos["me/shown"].files()
@@ -174,6 +232,32 @@ def test_a_style_is_pushed_found_and_loaded(studio, hub):
     other = Session()
     assert tiny.same(studio.style(repo, other).state_dict(), session.styles["stained_glass"].state_dict())
     assert list(other.styles) == [repo]
+
+
+def test_a_visitor_reads_no_private_repo_of_the_owner_of_the_server(studio, hub, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", hub.token)
+    style = adapted(studio, 1).styles["stained_glass"]
+    style.push_to_hub("me/secret", private=True)
+    assert studio.base.load_style("me/secret") == style  # the owner, who also has it in the cache now
+    with pytest.raises(SessionError):
+        studio.style("me/secret", Session())
+    assert not studio.hub_styles("secret", 5)
+
+
+@pytest.mark.parametrize("change", ["other", "markup", "gone"])
+def test_what_a_repo_says_of_itself_is_not_in_the_message(studio, hub, change):
+    studio.push("stained_glass", "glass", False, None, "me", hub.token, adapted(studio, 1))
+    files = hub.repos["me/glass"].files()
+    config = json.loads(files["config.json"])
+    if change == "markup":
+        config["trainable"] = "<img src=https://evil.example/a><a href=https://evil.example>Sign in again</a>"
+    elif change == "other":
+        config["base_model"] |= {"fingerprint": "0" * 64, "repo_id": "evil/sign-in-at-evil.example"}
+    hub.add("me/changed", {**files, "config.json": json.dumps(config).encode()})
+    name = "me/nothing" if change == "gone" else "me/changed"
+    with pytest.raises(SessionError) as error:
+        studio.style(name, Session())
+    assert name in str(error.value) and "evil" not in str(error.value) and "HF_" not in str(error.value)
 
 
 def test_the_gallery_of_a_checkout_has_a_style_for_every_example_image():
@@ -205,8 +289,8 @@ def test_a_style_of_another_base_is_left_out_of_the_gallery(base, tmp_path, capl
 def test_the_result_of_pixel_optimization_can_be_compared(studio):
     session, content = Session(), upload(CONTENT)
     *_, last = pixel_optimization(studio, content, upload(STYLE), 4, session)
-    assert last[0] == 4
-    name = entries(studio, session)[-1]
+    assert last.index == 4
+    name = entries(studio, session, content)[-1]
     assert entry(studio, name, content, session).size == content.view().size
 
 
@@ -220,7 +304,40 @@ def test_a_visitor_who_stops_a_video_keeps_the_frames_so_far(studio, tmp_path):
     assert events[-1].file.stat().st_size > 0 and events[0].file is None
 
 
+class FullDisk(Downloads):
+    """A folder for downloads in which no file can be written."""
+
+    def new_file(self, name: str, suffix: str) -> Path:
+        path = super().new_file(name, suffix)
+        path.mkdir()
+        return path
+
+
+def test_a_video_that_cannot_be_written_is_no_path_in_a_message(tmp_path):
+    studio = tiny_studio()
+    studio.downloads = FullDisk()
+    source, style = write_video(tmp_path / "walk.mp4", FRAMES), adapted(studio, 1).styles["stained_glass"]
+    with pytest.raises(SessionError) as error:
+        list(frame_events(studio, source, style, "glass", 1.0, 48, Session()))
+    assert "/" not in str(error.value) and "glass" not in str(error.value)
+
+
 # ---- page and Space
+
+
+def test_a_server_removes_the_folders_of_dead_servers_alone(tmp_path, monkeypatch):
+    dead, other = tmp_path / "metastyle-space-dead", tmp_path / "metastyle-other"
+    for folder in (dead, other):
+        folder.mkdir()
+        (folder / "server.lock").touch()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with ServerFolder() as first:
+        assert tempfile.gettempdir() == str(first) and not dead.exists()
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        with ServerFolder() as second:
+            assert first.is_dir() and second.is_dir()
+        assert first.is_dir() and not second.exists()
+    assert sorted(tmp_path.iterdir()) == [other]
 
 
 def test_an_image_shown_again_is_not_written_again(tmp_path):
@@ -246,9 +363,27 @@ def test_the_front_matter_is_what_the_hub_reads():
     card = SpaceCard.load(space / "README.md").data
     assert card.sdk == "gradio" and card.app_file == "app.py" and (space / card.app_file).is_file()
     assert card.title and card.license == "apache-2.0" and len(card.short_description) <= 60
-    assert "metastyle-hub[app,video] @ git+https" in (space / "requirements.txt").read_text()
+    assert card.thumbnail.startswith("https://") and (ROOT / "docs" / Path(card.thumbnail).name).is_file()
+    lines = [line for line in (space / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
+    requirements = {r.name: r.specifier for r in map(Requirement, lines)}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for wanted in map(Requirement, project["dependencies"]):
+        for pinned in requirements.get(wanted.name, ()):
+            assert wanted.specifier.contains(pinned.version), wanted
+    assert {"metastyle-hub", "spaces", "torch", "torchvision"} == set(requirements)
 
 
 def test_the_space_serves_the_app_of_the_package():
     assert runpy.run_path(str(ROOT / "space" / "app.py"))["main"] is metastyle_hub.app.main
     assert STYLE_FILE.is_file()
+
+
+def test_on_a_space_a_tab_leads_to_the_page_that_needs_no_server(studio, monkeypatch):
+    def links():
+        values = (part["props"].get("value") for part in build(studio).get_config_file()["components"])
+        return [value for value in values if "spaces/me/metastyle-browser" in str(value)]
+
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    assert not links()
+    monkeypatch.setenv("SPACE_ID", "me/metastyle")
+    assert len(links()) == 1

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,55 +14,98 @@ from PIL import Image
 from metastyle_hub.app import texts
 from metastyle_hub.app.components import (
     LIVE,
-    PRIVATE,
     WORK,
     Parts,
+    Updates,
+    busy,
     check_given,
+    done,
+    fetching,
     friendly,
-    go_or_stop,
-    image_output,
+    in_background,
+    look_controls,
     pair_output,
+    save_button,
+    status_line,
+    stop_button,
     style_list,
+    waiting,
 )
 from metastyle_hub.app.files import ImageUpload, shrink
-from metastyle_hub.app.session import Session, strip_steps
+from metastyle_hub.app.gallery import opening_styles
+from metastyle_hub.app.session import OptimizedImage, Session, strip_steps
 from metastyle_hub.app.studio import Studio
 from metastyle_hub.baselines import gatys
+from metastyle_hub.errors import SessionError
+from metastyle_hub.images.grid import image_grid
 from metastyle_hub.images.io import to_pil, to_tensor
 from metastyle_hub.images.transforms import resize_short_side
 from metastyle_hub.losses import PerceptualLoss
 from metastyle_hub.model import MetaStyle
 from metastyle_hub.networks.feature_extractor import load_feature_extractor
 
-__all__ = ["compare_tab", "entries", "entry", "entry_file", "pixel_optimization"]
+__all__ = ["GatysEvent", "compare_tab", "entries", "entry", "entry_file", "pixel_optimization"]
 
 
-def entries(studio: Studio, session: Session) -> list[str]:
-    """Return the names of all versions that can be compared."""
+@dataclass(frozen=True)
+class Look:
+    """How a style is used: see `MetaStyle.stylize` and `stylize_scaled`."""
+
+    strength: float = 1.0
+    scale: float = 1.0
+    preserve_color: bool = False
+
+
+@dataclass(frozen=True)
+class GatysEvent:
+    """An iteration of pixel optimization."""
+
+    index: int
+    seconds: float  # so far
+    loss: float
+    image: Image.Image
+    name: str  # under which the image is kept
+
+
+def entries(studio: Studio, session: Session, content: ImageUpload | None = None) -> list[str]:
+    """Return the names of all versions of an image that can be compared."""
     steps: list[str] = []
     if session.job is not None:
         kept = session.job.styles
         marks = [k for k in kept if k in strip_steps(session.job.steps) or k == max(kept)]
         steps = [texts.AT_STEP.format(name=session.job.name, index=k) for k in marks]
-    return [texts.CONTENT, *studio.names(session), *steps, *session.optimized]
+    optimized = [name for name, o in session.optimized.items() if content is not None and o.content == content.path]
+    return [texts.CONTENT, *studio.names(session), *steps, *optimized]
 
 
-def entry(studio: Studio, name: str | None, content: ImageUpload, session: Session) -> Image.Image:
+def entry(studio: Studio, name: str | None, content: ImageUpload, session: Session, look: Look = Look()) -> Image.Image:
     """Return one version of an image: itself, in a style, in a style at a step, or a result of pixel optimization."""
     view = content.view()
     if name == texts.CONTENT:
         return view
     if name in session.optimized:
-        return session.optimized[name].resize(view.size, Image.Resampling.LANCZOS)
-    return _entry_style(studio, name, session).stylize(view)
+        return _optimized(name, content, session).resize(view.size, Image.Resampling.LANCZOS)
+    *_, image = studio.view(
+        _entry_style(studio, name, session), content, look.strength, look.preserve_color, look.scale
+    )  # fmt: skip
+    return image
 
 
-def entry_file(studio: Studio, name: str | None, content: ImageUpload, session: Session) -> Path:
+def entry_file(studio: Studio, name: str | None, content: ImageUpload, session: Session, look: Look = Look()) -> Path:
     """Write one version of an image to a file, at full size; a result of pixel optimization has its own."""
-    if name == texts.CONTENT or name in session.optimized:
-        image = content.load() if name == texts.CONTENT else session.optimized[str(name)]
-        return studio.downloads.save_image(image, f"{content.name or 'image'} {name}")
-    return studio.stylize_file(content, _entry_style(studio, name, session), str(name))
+    if name == texts.CONTENT:
+        return studio.downloads.save_image(content.load(), content.name or "image")
+    if name in session.optimized:
+        return studio.downloads.save_image(_optimized(name, content, session), str(name))
+    style = _entry_style(studio, name, session)
+    return studio.stylize_file(content, style, str(name), look.strength, look.preserve_color, look.scale)
+
+
+def _optimized(name: str, content: ImageUpload, session: Session) -> Image.Image:
+    found = session.optimized[name]
+    if found.content != content.path:
+        raise SessionError(texts.WRONG_CONTENT.format(name=name))
+    return found.image
 
 
 def _entry_style(studio: Studio, name: str | None, session: Session) -> MetaStyle:
@@ -76,8 +120,8 @@ def _entry_style(studio: Studio, name: str | None, session: Session) -> MetaStyl
 
 def pixel_optimization(
     studio: Studio, content: ImageUpload, style: ImageUpload, iterations: float, session: Session
-) -> Iterator[tuple[int, float, float, Image.Image]]:
-    """Optimize pixels as Gatys et al. 2016: (iteration, seconds, loss, image) now and then; the last image is kept."""
+) -> Iterator[GatysEvent]:
+    """Optimize pixels as Gatys et al. 2016: an event now and then. The session keeps the last image."""
     size, count = studio.config.style_size, int(iterations)
     started = shown = time.monotonic()
     content_tensor = resize_short_side(to_tensor(shrink(content.view(), round(1.5 * size))), size)  # (1, 3, H, W)
@@ -87,86 +131,126 @@ def pixel_optimization(
     config = gatys.GatysConfig(iterations=count)
     for step in gatys.optimize_pixels(loss, content_tensor, style_tensor, config):
         now = time.monotonic()
-        if step.index in (0, count) or now - shown > 1:
+        if step.index in (0, count) or now - shown > 1 or session.stopped:
             shown = now
-            yield step.index, now - started, step.loss, to_pil(step.images)
-    session.optimized = {texts.PIXELS_NAME.format(index=count): to_pil(step.images)}
+            name = texts.PIXELS_NAME.format(content=content.name, style=style.name, index=step.index)
+            image = to_pil(step.images)
+            if step.index:
+                session.optimized = {name: OptimizedImage(content.path, image)}
+            yield GatysEvent(step.index, now - started, step.loss, image, name)
+        if session.stopped:
+            return
 
 
-def compare_tab(studio: Studio, state: gr.State, adapt: Parts, tab: gr.Tab) -> Parts:
-    """Lay out the tab and connect its events."""
+def compare_tab(studio: Studio, shared: Parts, tab: gr.Tab) -> Parts:
+    """Lay out the tab and connect its events.
+
+    Args:
+        studio: does the work.
+        shared: parts of the first tab.
+        tab: that is opened.
+    """
+    state, content = shared.state, shared.content
     gr.Markdown(texts.COMPARE_INTRO)
+    choices = [texts.CONTENT, *studio.gallery]
+    left, right = [*opening_styles(studio.gallery), texts.CONTENT, texts.CONTENT][:2]
     with gr.Row():
-        left_list = style_list(texts.LEFT, "left", [texts.CONTENT], texts.CONTENT)
-        right_list = style_list(texts.RIGHT, "right", [texts.CONTENT, *studio.gallery], texts.CONTENT)
+        left_list = style_list(texts.LEFT, "left", choices, left)
+        right_list = style_list(texts.RIGHT, "right", choices, right)
     pair = pair_output(texts.TAB_COMPARE, "compared", "compare-divider", max_height=600)
-    with gr.Row(elem_id="compare-row"):
-        caption = gr.Markdown(elem_id="compare-caption")
-        save = gr.Button(texts.SAVE_BOTH, size="md", scale=0, min_width=220, elem_id="save-both")
-    saved = gr.File(label=texts.FILE, visible=False, interactive=False, file_count="multiple", elem_id="compare-files")
+    status = status_line("compare-status")
+    stop_button("compare-stop", state)
+    look = look_controls("compare-")
+    saves = gr.Row(elem_id="compare-row")
     with gr.Accordion(texts.PIXELS_TITLE, open=False, elem_id="pixels-group"):
         gr.Markdown(texts.PIXELS_INTRO)
         with gr.Row():
             count = gr.Slider(10, 300, 60, step=10, label=texts.PIXELS_ITERATIONS, buttons=[], elem_id="iterations")
-            with gr.Column(min_width=160):
-                optimize = gr.Button(texts.PIXELS_GO, variant="primary", elem_id="optimize")
-                stop = gr.Button(texts.STOP, variant="stop", elem_id="optimize-stop", visible=False)
-        status = gr.Markdown(elem_id="pixels-status")
-        pixels = image_output(texts.PIXELS, texts.PIXELS_ALT, "pixels", height=320)
-
-    @friendly
-    def compare(content_image: Any, left: str, right: str, session: Any) -> tuple[Any, str]:
-        """Show two versions of an image: "Content image", a style of the session, or a user/repo on the Hub."""
-        check_given(content_image)
-        session = session or Session()
-        shown = tuple(entry(studio, name, content_image, session) for name in (left, right))
-        return shown, texts.COMPARE_CAPTION.format(left=left, right=right)
-
-    @friendly
-    def compare_files(content_image: Any, left: str, right: str, session: Any) -> Any:
-        """Download both versions of an image at full size."""
-        check_given(content_image)
-        session = session or Session()
-        files = [str(entry_file(studio, name, content_image, session)) for name in (left, right)]
-        return gr.File(files, visible=True)
-
-    @friendly
-    def optimize_pixels(content_image: Any, style_image: Any, iterations: float, session: Any) -> Iterator[Any]:
-        """Optimize the pixels of one image towards one style image (Gatys et al. 2016), streamed; slow."""
-        check_given(content_image, style_image, both=True)
-        session = session or Session()
-        for index, seconds, loss, image in pixel_optimization(studio, content_image, style_image, iterations, session):
-            line = texts.PIXELS_STATUS.format(
-                index=index, iterations=int(iterations), seconds=texts.duration(seconds), loss=loss
+            optimize = gr.Button(
+                texts.PIXELS_GO, variant="primary", elem_id="optimize", elem_classes="go", min_width=160
             )
-            yield image, line, session
 
-    gr.on(
-        [left_list.input, right_list.input, tab.select],
-        compare,
-        [adapt.content, left_list, right_list, state],
-        [pair, caption],
-        api_name="compare",
-        show_progress="hidden",
-        **LIVE,
-    )
-    save.click(
-        compare_files,
-        [adapt.content, left_list, right_list, state],
-        saved,
-        api_name="compare_files",
-        concurrency_limit=1,
-    )
-    optimize.click(lambda: go_or_stop(running=True), None, [optimize, stop], queue=False, **PRIVATE)
-    running = optimize.click(
-        optimize_pixels,
-        [adapt.content, adapt.style, count, state],
-        [pixels, status, state],
-        api_name="optimize_pixels",
-        show_progress="minimal",
-        show_progress_on=[status],
-        **WORK,
-    )
-    ended = running.then(lambda: go_or_stop(running=False), None, [optimize, stop], queue=False, **PRIVATE)
-    stop.click(None, None, None, cancels=[running], **PRIVATE)
-    return Parts(left=left_list, right=right_list, changed=[*adapt.changed, ended])
+    @friendly(status)
+    def compare(
+        content: Any, left: str, right: str, strength: float, scale: float, color: bool, session: Any
+    ) -> Updates:
+        check_given(content)
+        chosen = Look(strength, scale, color)
+        known, wanted = entries(studio, session, content), [left, right]
+        for i, name in enumerate(wanted):
+            # a result of another content image
+            if name in session.optimized and name not in known:
+                wanted[i] = known[min(1 + i, len(known) - 1)]
+                yield {(left_list, right_list)[i]: wanted[i]}
+        yield from fetching(studio, wanted, session, status)
+        yield busy(status, texts.COMPARING, short=True)
+        shown = tuple(entry(studio, name, content, session, chosen) for name in wanted)
+        yield {pair: shown}
+        yield done(status, texts.COMPARE_CAPTION.format(left=wanted[0], right=wanted[1]))
+
+    def save_both(
+        content: Any, left: str, right: str, strength: float, scale: float, color: bool, session: Any
+    ) -> Generator[Any, None, None]:
+        check_given(content)
+        chosen = Look(strength, scale, color)
+        seconds = studio.file_seconds(content)
+        yield (
+            yield from in_background(
+                studio,
+                lambda: [entry_file(studio, name, content, session, chosen) for name in (left, right)],
+                seconds and 2 * seconds,
+                texts.FULL_SIZE,
+                session,
+                status,
+            )
+        )
+
+    def save_side_by_side(
+        content: Any, left: str, right: str, strength: float, scale: float, color: bool, session: Any
+    ) -> Iterator[Any]:
+        check_given(content)
+        chosen = Look(strength, scale, color)
+        images = [entry(studio, name, content, session, chosen) for name in (left, right)]
+        side_by_side = image_grid([images], tile=max(images[0].size))
+        yield studio.downloads.save_image(side_by_side, f"{content.name} {left} and {right}")
+
+    @friendly(status)
+    def optimize_pixels(content: Any, style: Any, iterations: float, session: Any) -> Updates:
+        check_given(content, style, both=True)
+        with studio.queue.ticket() as ticket:
+            yield from waiting(ticket.wait(), session, status)
+            yield busy(status, texts.PIXELS_STARTING)
+            event = None
+            for event in pixel_optimization(studio, content, style, iterations, session):
+                left = (iterations - event.index) * event.seconds / event.index if event.index else None
+                ticket.update(left)
+                line = texts.PIXELS_STATUS.format(
+                    index=event.index,
+                    iterations=int(iterations),
+                    left="" if left is None else f", {texts.duration(left)} left",
+                    loss=event.loss,
+                )
+                view = content.view()
+                yield {
+                    **busy(status, line, share=event.index / iterations),
+                    pair: (view, event.image.resize(view.size, Image.Resampling.LANCZOS)),
+                }
+        if event is not None and event.index:
+            choices = entries(studio, session, content)
+            yield {
+                left_list: gr.Dropdown(choices=choices, value=texts.CONTENT),
+                right_list: gr.Dropdown(choices=choices, value=event.name),
+                **done(status, texts.PIXELS_DONE.format(name=event.name, seconds=texts.duration(event.seconds))),
+            }
+        else:
+            yield done(status, texts.STOPPED_NOTHING)
+
+    inputs = [content, left_list, right_list, *look, state]
+    outputs = [pair, status, left_list, right_list]
+    changes = [each.input for each in (left_list, right_list, *look)]
+    gr.on([*changes, tab.select], compare, inputs, outputs, **LIVE)
+    with saves:
+        save_button(texts.SAVE_SIDE_BY_SIDE, "save-side-by-side", save_side_by_side, inputs, status)
+        save_button(texts.SAVE_BOTH, "save-both", save_both, inputs, status)
+    optimize.click(optimize_pixels, [content, shared.style, count, state], outputs, **WORK)
+    return Parts(left=left_list, right=right_list)

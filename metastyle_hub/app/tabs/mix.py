@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,35 @@ import gradio as gr
 from PIL import Image
 
 from metastyle_hub.app import html, texts
-from metastyle_hub.app.components import LIVE, WORK, Parts, check_given, friendly, image_output, style_list
-from metastyle_hub.app.files import ImageUpload, plain_name, shrink
+from metastyle_hub.app.components import (
+    LIVE,
+    WORK,
+    Parts,
+    Updates,
+    busy,
+    check_given,
+    done,
+    fetching,
+    friendly,
+    image_output,
+    in_background,
+    look_controls,
+    save_button,
+    status_line,
+    stop_button,
+    style_list,
+    waiting,
+)
+from metastyle_hub.app.files import plain_name, shrink
+from metastyle_hub.app.gallery import opening_styles
 from metastyle_hub.app.session import THUMBNAIL_SIZE, Session
 from metastyle_hub.app.studio import EXAMPLE_STEPS, PREVIEW_SIZE, Studio
+from metastyle_hub.errors import SessionError
 from metastyle_hub.images.grid import image_grid
 from metastyle_hub.model import MetaStyle
 from metastyle_hub.model import interpolate as interpolate_styles
 
-__all__ = ["STRIP_LENGTH", "mix_tab"]
+__all__ = ["STRIP_LENGTH", "mix_tab", "mixed"]
 
 STRIP_LENGTH = 7  # images
 _ANIMATION_FRAMES = 13  # from one style to the other
@@ -26,168 +47,184 @@ _FRAME_MILLISECONDS = 110
 _GRID_SIZE = 4  # images a side
 
 
-def _mix(studio: Studio, first: str | None, second: str | None, weight: float, session: Session) -> MetaStyle:
+def mixed(studio: Studio, first: str | None, second: str | None, weight: float, session: Session) -> MetaStyle:
     """Return the interpolation of two styles; `weight` is that of the second."""
+    if not first or not second:
+        raise SessionError(texts.CHOOSE_TWO)
     return interpolate_styles([studio.style(first, session), studio.style(second, session)], [1 - weight, weight])
 
 
-def _strip(studio: Studio, first: str | None, second: str | None, content: ImageUpload, session: Session) -> str:
-    """Return images from one style to the other, as HTML."""
-    view, images = shrink(content.view(), THUMBNAIL_SIZE + 32), []
-    for i in range(STRIP_LENGTH):
-        weight = round(i / (STRIP_LENGTH - 1), 2)
-        alt = texts.MIX_STRIP_ALT.format(rest=1 - weight, first=first, share=weight, second=second)
-        image = _mix(studio, first, second, weight, session).stylize(view)
-        images.append(html.StripImage(image, f"{weight:.0%}", alt, weight))
-    return html.strip(images, texts.MIX_STRIP_TITLE, texts.MIX_STRIP_EMPTY, "weight")
+def mix_tab(studio: Studio, shared: Parts, revision: gr.State, tab: gr.Tab) -> Parts:
+    """Lay out the tab and connect its events.
+
+    Args:
+        studio: does the work.
+        shared: parts of the first tab.
+        revision: changes when the styles of the session have changed.
+        tab: that is opened.
+    """
+    parts = _layout(studio, shared.state)
+    status, state, content = parts.status, shared.state, shared.content
+    pair = [content, parts.first, parts.second]
+
+    @friendly(status)
+    def mix(
+        content: Any, first: str, second: str, weight: float, strength: float, scale: float, color: bool, session: Any
+    ) -> Updates:
+        check_given(content)
+        yield from fetching(studio, (first, second), session, status)
+        yield {**busy(status, texts.MIXING, short=True)}
+        for image in studio.view(mixed(studio, first, second, weight, session), content, strength, color, scale):
+            yield {parts.mix: image}
+        yield done(status, texts.MIX_READY.format(share=1 - weight, first=first, rest=weight, second=second))
+
+    def save(
+        content: Any, first: str, second: str, weight: float, strength: float, scale: float, color: bool, session: Any
+    ) -> Any:
+        check_given(content)
+        style = mixed(studio, first, second, weight, session)
+        yield (
+            yield from in_background(
+                studio,
+                lambda: studio.stylize_file(content, style, style.name, strength, color, scale),
+                studio.file_seconds(content),
+                texts.FULL_SIZE,
+                session,
+                status,
+            )
+        )
+
+    def counted(images: Iterator[Image.Image], count: int, session: Session) -> Any:
+        """Show how many images there are already; return them, or those so far if the visitor stops."""
+        made: list[Image.Image] = []
+        with studio.queue.ticket() as ticket:
+            yield from waiting(ticket.wait(), session, status)
+            started = time.monotonic()
+            for image in images:
+                made.append(image)
+                yield busy(status, texts.MIX_COUNT.format(index=len(made), count=count), share=len(made) / count)
+                ticket.update((count - len(made)) * (time.monotonic() - started) / len(made))
+                if session.stopped:
+                    break
+        return made
+
+    @friendly(status)
+    def strip(content: Any, first: str, second: str, session: Any) -> Updates:
+        check_given(content)
+        view = shrink(content.view(), THUMBNAIL_SIZE + 32)
+        weights = [round(i / (STRIP_LENGTH - 1), 2) for i in range(STRIP_LENGTH)]
+        made = yield from counted(
+            (mixed(studio, first, second, weight, session).stylize(view) for weight in weights), STRIP_LENGTH, session
+        )
+        images = [
+            html.StripImage(
+                image,
+                f"{weight:.0%}",
+                texts.MIX_STRIP_ALT.format(rest=1 - weight, first=first, share=weight, second=second),
+                weight,
+            )
+            for image, weight in zip(made, weights, strict=False)
+        ]
+        title = texts.MIX_STRIP_TITLE
+        yield {parts.strip: html.strip(images, title, texts.MIX_STRIP_EMPTY, "weight"), **done(status, f"**{title}.**")}
+
+    @friendly(status)
+    def animation(content: Any, first: str, second: str, session: Any) -> Updates:
+        check_given(content)
+        view = shrink(content.view(), PREVIEW_SIZE)
+        weights = [i / (_ANIMATION_FRAMES - 1) for i in range(_ANIMATION_FRAMES)]
+        frames = yield from counted(
+            (mixed(studio, first, second, weight, session).stylize(view) for weight in weights),
+            _ANIMATION_FRAMES,
+            session,
+        )
+        path = _write_animation(studio, frames, f"{content.name} from {first} to {second}")
+        text = texts.ANIMATION_DONE.format(first=first, second=second)
+        yield {parts.animation: gr.Image(str(path), visible=True), **done(status, text)}
+
+    @friendly(status)
+    def grid(content: Any, *corners_and_session: Any) -> Updates:
+        check_given(content)
+        *corners, session = corners_and_session
+        view = shrink(content.view(), THUMBNAIL_SIZE)
+        yield from fetching(studio, corners, session, status)
+        styles, places = [studio.style(name, session) for name in corners], range(_GRID_SIZE)
+        weights = [
+            [(1 - u) * (1 - v), u * (1 - v), (1 - u) * v, u * v]
+            for v, u in ((y / (_GRID_SIZE - 1), x / (_GRID_SIZE - 1)) for y in places for x in places)
+        ]
+        images = (interpolate_styles(styles, each).stylize(view) for each in weights)
+        made = yield from counted(images, len(weights), session)
+        rows = [made[i : i + _GRID_SIZE] for i in range(0, len(made), _GRID_SIZE)]
+        yield {parts.grid: image_grid(rows, tile=THUMBNAIL_SIZE), **done(status, texts.GRID_DONE)}
+
+    @friendly(status)
+    def keep(first: str, second: str, weight: float, session: Any) -> dict[Any, Any]:
+        style = mixed(studio, first, second, weight, session)
+        name = session.add(plain_name(style.name), style, studio.reserved)
+        return {**done(status, texts.KEPT_MIX.format(name=name)), revision: time.monotonic()}
+
+    @friendly(status)
+    def adapt_examples(session: Any) -> Updates:
+        with studio.queue.ticket() as ticket:
+            yield from waiting(ticket.wait(), session, status)
+            for name, index, seconds in studio.adapt_examples(session):
+                ticket.update(seconds)
+                left = "" if seconds is None else f", {texts.duration(seconds)} left"
+                text = texts.MIX_ADAPTING.format(name=name, index=index, steps=EXAMPLE_STEPS, left=left)
+                yield busy(status, text, share=index / EXAMPLE_STEPS)
+                if session.stopped:
+                    break
+        yield {**done(status, ""), revision: time.monotonic()}
+
+    look = [parts.strength, parts.scale, parts.preserve_color]
+    inputs = [*pair, parts.weight, *look, state]
+    changes = [parts.weight, parts.first, parts.second, *look]
+    gr.on([*(each.input for each in changes), tab.select], mix, inputs, [parts.mix, status], **LIVE)
+    parts.examples.click(adapt_examples, state, [status, revision], **WORK)
+    parts.make_strip.click(strip, [*pair, state], [parts.strip, status], **WORK)
+    parts.animate.click(animation, [*pair, state], [parts.animation, status], **WORK)
+    parts.make_grid.click(grid, [content, *parts.corners, state], [parts.grid, status], **WORK)
+    parts.keep.click(keep, [parts.first, parts.second, parts.weight, state], [status, revision], **WORK)
+    with parts.saves:
+        save_button(texts.SAVE_FULL, "save-mix", save, inputs, status, min_width=150)
+    return parts
 
 
-def _animation(studio: Studio, first: str | None, second: str | None, content: ImageUpload, session: Session) -> Path:
-    """Write an animated WebP from one style to the other and back, in a loop."""
-    view = shrink(content.view(), PREVIEW_SIZE)
-    weights = [i / (_ANIMATION_FRAMES - 1) for i in range(_ANIMATION_FRAMES)]
-    frames = [_mix(studio, first, second, weight, session).stylize(view) for weight in weights]
-    frames += frames[-2:0:-1]
-    path = studio.downloads.new_file(f"from {first} to {second}", ".webp")
+def _write_animation(studio: Studio, frames: list[Image.Image], name: str) -> Path:
+    """Write an animated WebP from the first frame to the last and back, in a loop."""
+    frames = frames + frames[-2:0:-1]
+    path = studio.downloads.new_file(name, ".webp")
     frames[0].save(
         path, save_all=True, append_images=frames[1:], duration=_FRAME_MILLISECONDS, loop=0, quality=80
     )  # fmt: skip
     return path
 
 
-def _grid(studio: Studio, corners: list[str | None], content: ImageUpload, session: Session) -> Image.Image:
-    """Return a square of bilinear interpolations with four styles in its corners."""
-    styles = [studio.style(name, session) for name in corners]
-    view, rows = shrink(content.view(), THUMBNAIL_SIZE), []
-    places = [i / (_GRID_SIZE - 1) for i in range(_GRID_SIZE)]
-    for v in places:
-        weights = [[(1 - u) * (1 - v), u * (1 - v), (1 - u) * v, u * v] for u in places]
-        rows.append([interpolate_styles(styles, w).stylize(view) for w in weights])
-    return image_grid(rows, tile=THUMBNAIL_SIZE)
-
-
-def mix_tab(studio: Studio, state: gr.State, adapt: Parts, tab: gr.Tab) -> Parts:
-    """Lay out the tab and connect its events."""
-    parts = _layout(list(studio.gallery))
-
-    @friendly
-    def interpolate(
-        content_image: Any, first: str, second: str, weight: float, session: Any
-    ) -> tuple[Any, str, Session]:
-        """Stylize an image with the interpolation of two styles: styles of the session, or user/repo on the Hub."""
-        check_given(content_image)
-        session = session or Session()
-        if not first or not second:
-            return None, texts.CHOOSE_TWO, session
-        image = _mix(studio, first, second, weight, session).stylize(content_image.view())
-        return image, texts.MIX_READY.format(share=1 - weight, first=first, rest=weight, second=second), session
-
-    @friendly
-    def interpolate_file(content_image: Any, first: str, second: str, weight: float, session: Any) -> Any:
-        """Stylize an image at its full size with the interpolation of two styles, as a file."""
-        check_given(content_image)
-        style = _mix(studio, first, second, weight, session or Session())
-        return gr.File(str(studio.stylize_file(content_image, style, style.name)), visible=True)
-
-    @friendly
-    def interpolation_strip(content_image: Any, first: str, second: str, session: Any) -> tuple[str, Session]:
-        """Stylize an image with seven interpolations of two styles, as HTML with the images in it."""
-        check_given(content_image)
-        session = session or Session()
-        return _strip(studio, first, second, content_image, session), session
-
-    @friendly
-    def interpolation_animation(content_image: Any, first: str, second: str, session: Any) -> tuple[Any, Session]:
-        """Make an animated WebP of an image from one style to the other and back."""
-        check_given(content_image)
-        session = session or Session()
-        return gr.Image(str(_animation(studio, first, second, content_image, session)), visible=True), session
-
-    @friendly
-    def interpolation_grid(
-        content_image: Any, top_left: str, top_right: str, bottom_left: str, bottom_right: str, session: Any
-    ) -> tuple[Any, Session]:
-        """Make a grid of interpolations with four styles in its corners."""
-        check_given(content_image)
-        session = session or Session()
-        return _grid(studio, [top_left, top_right, bottom_left, bottom_right], content_image, session), session
-
-    @friendly
-    def keep_interpolation(first: str, second: str, weight: float, session: Any) -> tuple[str, Session]:
-        """Keep the interpolation of two styles as a style of the session."""
-        session = session or Session()
-        style = _mix(studio, first, second, weight, session)
-        return texts.KEPT_MIX.format(name=session.add(plain_name(style.name), style, studio.gallery)), session
-
-    @friendly
-    def adapt_examples(session: Any) -> Iterator[Any]:
-        """Adapt two of the example styles in few steps, for the session."""
-        session = session or Session()
-        for name, index, seconds in studio.adapt_examples(session):
-            left = texts.duration(seconds)
-            yield texts.MIX_ADAPTING.format(name=name, index=index, steps=EXAMPLE_STEPS, left=left), session
-
-    pair = [adapt.content, parts.first, parts.second]
-    inputs, outputs = [*pair, parts.weight, state], [parts.mix, parts.status, state]
-    adapted = parts.examples.click(
-        adapt_examples,
-        state,
-        [parts.hint, state],
-        api_name="adapt_examples",
-        show_progress="minimal",
-        show_progress_on=[parts.hint],
-        **WORK,
-    )
-    gr.on(
-        [parts.weight.input, parts.first.input, parts.second.input, tab.select],
-        interpolate,
-        inputs,
-        outputs,
-        api_name="interpolate",
-        show_progress="hidden",
-        **LIVE,
-    )
-    parts.save.click(interpolate_file, inputs, parts.saved, api_name="interpolate_file", concurrency_limit=1)
-    parts.make_strip.click(interpolation_strip, [*pair, state], [parts.strip, state], api_name="interpolation_strip")
-    parts.animate.click(
-        interpolation_animation, [*pair, state], [parts.animation, state], api_name="interpolation_animation"
-    )
-    parts.make_grid.click(
-        interpolation_grid, [adapt.content, *parts.corners, state], [parts.grid, state], api_name="interpolation_grid"
-    )
-    kept = parts.keep.click(
-        keep_interpolation,
-        [parts.first, parts.second, parts.weight, state],
-        [parts.status, state],
-        api_name="keep_interpolation",
-    )
-    parts.changed, parts.adapted, parts.refresh = [adapted, kept], adapted, (interpolate, inputs, outputs)
-    return parts
-
-
-def _layout(names: list[str]) -> Parts:
-    parts = Parts()
+def _layout(studio: Studio, state: gr.State) -> Parts:
+    parts, names = Parts(), list(studio.gallery)
+    chosen = [*opening_styles(names), *(None,) * 4][:4]
     gr.Markdown(texts.MIX_INTRO)
     with gr.Row(visible=not names, elem_id="mix-empty") as parts.empty:
-        parts.hint = gr.Markdown(texts.MIX_EMPTY, elem_id="mix-hint")
+        gr.Markdown(texts.MIX_EMPTY, elem_id="mix-hint")
         parts.examples = gr.Button(texts.MIX_EXAMPLES, variant="primary", elem_id="adapt-examples", min_width=200)
     with gr.Row():
-        parts.first = style_list(texts.FIRST, "first", names, names[0] if names else None)
-        parts.second = style_list(texts.SECOND, "second", names, names[1] if names[1:] else None)
+        parts.first = style_list(texts.FIRST, "first", names, chosen[0])
+        parts.second = style_list(texts.SECOND, "second", names, chosen[1])
     with gr.Row(elem_classes="columns"):
         with gr.Column(scale=6, min_width=320):
             parts.mix = image_output(texts.MIX, texts.MIX_ALT, "mix", height=420)
+            parts.status = status_line("mix-status")
+            stop_button("mix-stop", state)
         with gr.Column(scale=4, min_width=300, elem_classes="controls"):
             parts.weight = gr.Slider(
                 0, 1, 0.5, step=0.01, label=texts.WEIGHT, info=texts.WEIGHT_INFO, buttons=[], elem_id="weight"
             )
-            parts.status = gr.Markdown(elem_id="mix-status")
-            with gr.Row():
+            parts.strength, parts.scale, parts.preserve_color = look_controls("mix-")
+            with gr.Row() as parts.saves:
                 parts.make_strip = gr.Button(texts.MIX_STRIP_GO, size="md", min_width=150, elem_id="make-strip")
                 parts.animate = gr.Button(texts.ANIMATION_GO, size="md", min_width=150, elem_id="animate")
                 parts.keep = gr.Button(texts.KEEP_MIX, size="md", min_width=150, elem_id="keep-mix")
-                parts.save = gr.Button(texts.SAVE_IMAGE, size="md", min_width=150, elem_id="save-mix")
-            parts.saved = gr.File(label=texts.FILE, visible=False, interactive=False, elem_id="mix-file")
             parts.animation = image_output(
                 texts.ANIMATION, texts.ANIMATION_ALT, "animation", format="webp", type="filepath", visible=False,
                 height=220,
@@ -196,7 +233,6 @@ def _layout(names: list[str]) -> Parts:
     parts.strip = gr.HTML(empty, js_on_load=html.MOVE_SLIDER_ON_CLICK, elem_id="mix-strip")
     with gr.Accordion(texts.GRID_TITLE, open=False, elem_id="grid-group"):
         with gr.Row():
-            chosen = [*names[:4], *(None,) * 4][:4]
             parts.corners = [
                 style_list(label, f"corner-{i}", names, chosen[i]) for i, label in enumerate(texts.CORNERS)
             ]

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from metastyle_hub.app import html, texts
-from metastyle_hub.app.components import Parts, check_given, friendly, style_list
+from metastyle_hub.app.components import (
+    PRIVATE,
+    Parts,
+    Updates,
+    busy,
+    done,
+    friendly,
+    save_button,
+    status_line,
+    stop_button,
+    style_list,
+)
 from metastyle_hub.app.session import Session
 from metastyle_hub.app.studio import Studio
-from metastyle_hub.hub.search import list_styles
+from metastyle_hub.errors import SessionError
 
 __all__ = ["hub_cards", "styles_tab", "table"]
 
@@ -30,32 +42,41 @@ def table(session: Session) -> str:
 
 def hub_cards(studio: Studio, search: str) -> str:
     """Return the styles of the studio's base on the Hub, as HTML."""
-    return html.hub_cards(list_styles(search.strip() or None, base=studio.base.fingerprint, limit=_HUB_LIMIT))
+    return html.hub_cards(studio.hub_styles(search, _HUB_LIMIT))
 
 
-def styles_tab(studio: Studio, state: gr.State, adapt: Parts) -> Parts:
-    """Lay out the tab and connect its events."""
+def styles_tab(studio: Studio, shared: Parts, revision: gr.State) -> Parts:
+    """Lay out the tab and connect its events.
+
+    Args:
+        studio: does the work.
+        shared: parts of the first tab.
+        revision: changes when the styles of the session have changed.
+    """
+    state = shared.state
     gr.Markdown(texts.STYLES_INTRO)
     styles = gr.HTML(table(Session()), elem_id="table")
-    status = gr.Markdown(elem_id="styles-status")
+    status = status_line("styles-status")
+    stop_button("styles-stop", state)
     with gr.Row(elem_classes="columns"):
         with gr.Column(min_width=300):
             pick = style_list(texts.PICK, "pick", [], None)
+            with gr.Row():
+                use_button = gr.Button(texts.USE, variant="primary", elem_id="use", size="md", min_width=140)
+                saves = gr.Row(elem_id="saves-style")
+                delete_button = gr.Button(texts.DELETE, elem_id="delete", size="md", min_width=100)
             with gr.Row(elem_classes="pair"):
                 name_box = gr.Textbox(label=texts.NEW_NAME, max_length=60, elem_id="new-name", min_width=140)
                 rename_button = gr.Button(texts.RENAME, scale=0, elem_id="rename", min_width=110)
-            with gr.Row():
-                stylize_button = gr.Button(texts.STYLIZE_FILE, elem_id="stylize-file", min_width=140)
-                download_button = gr.Button(texts.DOWNLOAD, elem_id="download", min_width=140)
-            saved = gr.File(label=texts.FILE, visible=False, interactive=False, elem_id="style-file")
         with gr.Column(min_width=300):
             upload_button = gr.UploadButton(texts.UPLOAD, file_types=[".zip"], elem_id="upload")
-            repo_box = gr.Textbox(
-                label=texts.HUB_REPO, placeholder=texts.HUB_PLACEHOLDER, elem_id="repo", min_width=140
-            )
-            add_button = gr.Button(texts.HUB_ADD, elem_id="add", min_width=80)
+            with gr.Row(elem_classes="pair"):
+                repo_box = gr.Textbox(
+                    label=texts.HUB_REPO, placeholder=texts.HUB_PLACEHOLDER, elem_id="repo", min_width=140
+                )
+                add_button = gr.Button(texts.HUB_ADD, scale=0, elem_id="add", min_width=90)
     if os.getenv("OAUTH_CLIENT_ID"):
-        _share(studio, state, adapt, pick)
+        _share(studio, shared, pick, status)
     with gr.Accordion(texts.HUB_TITLE, open=False, elem_id="hub"):
         gr.Markdown(texts.HUB_INTRO)
         with gr.Row(elem_classes="pair"):
@@ -63,58 +84,55 @@ def styles_tab(studio: Studio, state: gr.State, adapt: Parts) -> Parts:
             find = gr.Button(texts.HUB_GO, scale=0, elem_id="find", min_width=90)
         cards = gr.HTML(js_on_load=html.ADD_ON_CLICK, elem_id="cards")
 
-    @friendly
-    def rename(name: str, new_name: str, session: Any) -> tuple[str, Session, Any]:
-        """Give a style of the session another name."""
-        session = session or Session()
+    def changed(session: Session, text: str, chosen: str | None = None) -> dict[Any, Any]:
+        """Return the updates after a change of the styles."""
+        choice = {pick: gr.Dropdown(choices=list(session.styles), value=chosen)} if chosen else {}
+        return {**done(status, text), **choice, revision: time.monotonic()}
+
+    @friendly(status)
+    def rename(name: str, new_name: str, session: Any) -> dict[Any, Any]:
         new = studio.rename(name, new_name, session)
-        return texts.RENAMED.format(name=new), session, gr.Dropdown(choices=list(session.styles), value=new)
+        return changed(session, texts.RENAMED.format(name=new), new)
 
-    @friendly
-    def download(name: str, session: Any) -> Any:
-        """Download a style as a .zip with config.json and model.safetensors."""
-        style = studio.style(name, session or Session())
-        return gr.File(str(studio.downloads.save_style(style, name)), visible=True)
+    @friendly(status)
+    def delete(name: str, session: Any) -> dict[Any, Any]:
+        session.remove(name)
+        return changed(session, texts.DELETED.format(name=name))
 
-    @friendly
-    def stylize_file(name: str, content_image: Any, session: Any) -> Any:
-        """Stylize an image at its full size with a style of the session, or with user/repo, as a file."""
-        check_given(content_image)
-        style = studio.style(name, session or Session())
-        return gr.File(str(studio.stylize_file(content_image, style, name)), visible=True)
+    def save(name: str, session: Any) -> Any:
+        yield studio.downloads.save_style(studio.style(name, session), name)
 
-    @friendly
-    def upload(file: str, session: Any) -> tuple[str, Session]:
-        """Add a style from a .zip of the download."""
-        session = session or Session()
+    @friendly(status)
+    def upload(file: str, session: Any) -> dict[Any, Any]:
         if not file:
-            raise gr.Error(texts.CHOOSE, print_exception=False)
-        return texts.ADDED.format(name=studio.upload(Path(file), session)), session
+            raise SessionError(texts.CHOOSE)
+        name = studio.upload(Path(file), session)
+        return changed(session, texts.ADDED.format(name=name), name)
 
-    @friendly
-    def add(repo: str, session: Any) -> tuple[str, Session]:
-        """Add a style from the Hub, named user/repo or user/repo@revision."""
-        session = session or Session()
-        studio.style(repo.strip(), session)
-        return texts.ADDED.format(name=repo.strip()), session
+    @friendly(status)
+    def add(repo: str, session: Any) -> Updates:
+        name = repo.strip()
+        yield busy(status, texts.FETCHING.format(name=name), short=True)
+        studio.style(name, session)
+        yield changed(session, texts.ADDED.format(name=name), name if name in session.styles else None)
 
-    @friendly
-    def hub_styles(search: str) -> str:
-        """List styles of this base on the Hub, as HTML."""
-        return hub_cards(studio, search)
+    @friendly(status)
+    def hub_styles(search: str) -> Updates:
+        yield busy(status, texts.SEARCHING, short=True)
+        yield {cards: hub_cards(studio, search), **done(status, "")}
 
-    renamed = rename_button.click(rename, [pick, name_box, state], [status, state, pick], api_name="rename")
-    download_button.click(download, [pick, state], saved, api_name="download")
-    stylize_button.click(
-        stylize_file, [pick, adapt.content, state], saved, api_name="stylize_file", concurrency_limit=1
-    )  # fmt: skip
-    uploaded = upload_button.upload(upload, [upload_button, state], [status, state], api_name="upload")
-    added = gr.on([add_button.click, repo_box.submit], add, [repo_box, state], [status, state], api_name="add")
-    gr.on([find.click, words.submit], hub_styles, words, cards, api_name="hub_styles")
-    return Parts(pick=pick, table=styles, changed=[renamed, uploaded, added])
+    outputs = [status, pick, revision]
+    rename_button.click(rename, [pick, name_box, state], outputs, **PRIVATE)
+    delete_button.click(delete, [pick, state], outputs, **PRIVATE)
+    upload_button.upload(upload, [upload_button, state], outputs, **PRIVATE)
+    gr.on([add_button.click, repo_box.submit], add, [repo_box, state], outputs, **PRIVATE)
+    gr.on([find.click, words.submit], hub_styles, words, [cards, status], **PRIVATE)
+    with saves:
+        save_button(texts.DOWNLOAD, "download", save, [pick, state], status, min_width=140)
+    return Parts(pick=pick, table=styles, use=use_button)
 
 
-def _share(studio: Studio, state: gr.State, adapt: Parts, pick: gr.Dropdown) -> None:
+def _share(studio: Studio, shared: Parts, pick: gr.Dropdown, status: gr.HTML) -> None:
     """Lay out the controls that push a style to the Hub; they need OAuth, which only a Space has."""
     with gr.Accordion(texts.PUSH_TITLE, open=True, elem_id="push-group"):
         gr.Markdown(texts.PUSH_INTRO)
@@ -125,7 +143,7 @@ def _share(studio: Studio, state: gr.State, adapt: Parts, pick: gr.Dropdown) -> 
         button = gr.Button(texts.PUSH_GO, variant="primary", elem_id="push")
         pushed = gr.Markdown(elem_id="pushed")
 
-    @friendly
+    @friendly(status)
     def push(
         name: str,
         repo: str,
@@ -135,19 +153,20 @@ def _share(studio: Studio, state: gr.State, adapt: Parts, pick: gr.Dropdown) -> 
         session: Any,
         profile: gr.OAuthProfile | None,
         token: gr.OAuthToken | None,
-    ) -> str:
-        """Share a style of the session as a repo of the visitor who is signed in."""
+    ) -> Updates:
         if profile is None or token is None:
-            raise gr.Error(texts.PUSH_LOGIN, print_exception=False)
+            raise SessionError(texts.PUSH_LOGIN)
         shown = content_image if preview else None
-        session = session or Session()
-        repo_id, url = studio.push(name, repo, private, shown, profile.username, token.token, session)
-        return texts.PUSHED.format(repo=repo_id, url=url)
+        yield busy(status, texts.PUSHING, short=True)
+        repo_id, url = studio.push(
+            name, repo, private, shown, profile.username, token.token, session
+        )  # fmt: skip
+        yield {pushed: texts.PUSHED.format(repo=repo_id, url=url), **done(status, "")}
 
     button.click(
         push,
-        [pick, repo_box, private_box, preview_box, adapt.content, state],
-        pushed,
-        api_name="push",
+        [pick, repo_box, private_box, preview_box, shared.content, shared.state],
+        [pushed, status],
         concurrency_limit=2,
+        **PRIVATE,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,8 +14,23 @@ import gradio as gr
 from PIL import Image
 
 from metastyle_hub.app import texts
-from metastyle_hub.app.components import PRIVATE, WORK, Parts, friendly, go_or_stop, image_output, style_list
+from metastyle_hub.app.components import (
+    WORK,
+    Parts,
+    Updates,
+    busy,
+    done,
+    fetching,
+    friendly,
+    image_output,
+    save_button,
+    status_line,
+    stop_button,
+    style_list,
+    waiting,
+)
 from metastyle_hub.app.files import plain_name
+from metastyle_hub.app.gallery import opening_styles
 from metastyle_hub.app.session import Session, VideoJob
 from metastyle_hub.app.studio import Studio
 from metastyle_hub.errors import ImageError, SessionError, VideoError
@@ -22,6 +38,8 @@ from metastyle_hub.images.io import to_pil
 from metastyle_hub.model import MetaStyle
 
 __all__ = ["MAX_FRAMES", "SIZES", "FrameEvent", "frame_events", "video_tab"]
+
+log = logging.getLogger(__name__)
 
 SIZES = (180, 240, 360, 480)  # pixels of the short side; a frame of 360 takes two cores a third of a second
 MAX_FRAMES = 240  # ten seconds of a usual video
@@ -54,7 +72,7 @@ def frame_events(
         session: gets the video job.
 
     Raises:
-        SessionError: for a video that cannot be read; the message names the file without its folder.
+        SessionError: for a video that cannot be read or written; the message names no path.
     """
     session.video_job = job = VideoJob()
     target = studio.downloads.new_file(f"{plain_name(source.stem) or 'video'} in {name}", ".mp4")
@@ -71,7 +89,11 @@ def frame_events(
                 if job.stopped:
                     break
     except (VideoError, ImageError) as error:
-        raise SessionError(str(error).replace(str(source), source.name)) from None
+        log.warning("A video failed: %s", error)
+        # neither a path of this machine nor what it lacks is for a visitor
+        is_ours = str(target) in str(error) or source.name not in str(error)
+        text = texts.UNEXPECTED if is_ours else texts.NO_VIDEO_FILE.format(name=source.name)
+        raise SessionError(text) from None
     if not index:
         raise SessionError(texts.NO_FRAMES)
     yield FrameEvent(index, count, time.monotonic() - started, file=target)
@@ -84,7 +106,7 @@ def video_tab(studio: Studio, state: gr.State) -> Parts:
     with gr.Row(elem_classes="columns"):
         with gr.Column(min_width=300):
             source = gr.Video(label=texts.VIDEO, sources=["upload"], buttons=[], height=240, elem_id="video")
-            style_names = style_list(texts.PICK, "video-style", names, names[0] if names else None)
+            style_names = style_list(texts.PICK, "video-style", names, next(iter(opening_styles(names)), None))
             with gr.Row():
                 sizes = gr.Dropdown(
                     list(SIZES), value=SIZES[1], label=texts.VIDEO_SIZE, elem_id="video-size", min_width=140
@@ -92,9 +114,7 @@ def video_tab(studio: Studio, state: gr.State) -> Parts:
                 strengths = gr.Slider(
                     0, 1, 1, step=0.05, label=texts.STRENGTH, buttons=[], min_width=140, elem_id="video-strength"
                 )
-            go = gr.Button(texts.VIDEO_GO, variant="primary", elem_id="video-go")
-            stop = gr.Button(texts.STOP, variant="stop", elem_id="video-stop", visible=False)
-            status = gr.Markdown(elem_id="video-status")
+            go = gr.Button(texts.VIDEO_GO, variant="primary", elem_id="video-go", elem_classes="go")
         with gr.Column(min_width=300):
             preview = image_output(texts.PREVIEW, texts.VIDEO_PREVIEW_ALT, "video-preview", height=380)
             result = gr.Video(
@@ -103,42 +123,44 @@ def video_tab(studio: Studio, state: gr.State) -> Parts:
                 visible=False,
                 height=380,
                 autoplay=True,
+                buttons=[],
                 elem_id="video-result",
             )
+            status = status_line("video-status")
+            stop_button("video-stop", state)
+            saves = gr.Row()
 
-    @friendly
-    def stylize_video(video: str | None, style: str, size: float, strength: float, session: Any) -> Iterator[Any]:
-        """Stylize a video, with its audio. Streams the current frame, the status, and the file at the end."""
+    @friendly(status)
+    def stylize_video(video: str | None, style: str, size: float, strength: float, session: Any) -> Updates:
         if not video:
-            raise gr.Error(texts.NO_VIDEO, print_exception=False)
-        session = session or Session()
+            raise SessionError(texts.NO_VIDEO)
+        yield from fetching(studio, [style], session, status)
         chosen = studio.style(style, session)
-        yield gr.Image(visible=True), texts.VIDEO_STARTING, gr.Video(visible=False), session
-        for event in frame_events(studio, Path(video), chosen, style, strength, int(size), session):
-            index, count = event.index, event.count
-            if event.file is not None:
-                line = texts.VIDEO_DONE.format(index=index, seconds=texts.duration(event.seconds))
-                yield gr.Image(visible=False), line, gr.Video(str(event.file), visible=True), gr.skip()
-            elif event.preview is not None:
-                left = texts.duration((count - index) * event.seconds / index)
-                line = texts.VIDEO_RUNNING.format(index=index, count=count, left=left)
-                yield event.preview, line, gr.skip(), gr.skip()
+        yield {preview: gr.Image(None, visible=True), result: gr.Video(visible=False)}
+        with studio.queue.ticket() as ticket:
+            yield from waiting(ticket.wait(), session, status)
+            yield busy(status, texts.VIDEO_STARTING)
+            for event in frame_events(studio, Path(video), chosen, style, strength, int(size), session):
+                index, count = event.index, event.count
+                if event.file is not None:
+                    text = texts.VIDEO_DONE.format(index=index, seconds=texts.duration(event.seconds))
+                    yield {
+                        preview: gr.Image(visible=False),
+                        result: gr.Video(str(event.file), visible=True),
+                        **done(status, text),
+                    }
+                elif event.preview is not None:
+                    left = (count - index) * event.seconds / index
+                    ticket.update(left)
+                    line = texts.VIDEO_RUNNING.format(index=index, count=count, left=texts.duration(left))
+                    yield {preview: event.preview, **busy(status, line, share=index / count)}
 
-    def stop_job(session: Any) -> None:
-        if session is not None and session.video_job is not None:
-            session.video_job.stopped = True
+    def save(video: str | None) -> Iterator[Path]:
+        if not video:
+            raise SessionError(texts.NO_RESULT)
+        yield Path(video)
 
-    go.click(lambda: go_or_stop(running=True), None, [go, stop], queue=False, **PRIVATE)
-    running = go.click(
-        stylize_video,
-        [source, style_names, sizes, strengths, state],
-        [preview, status, result, state],
-        api_name="stylize_video",
-        show_progress="minimal",
-        show_progress_on=[status],
-        **WORK,
-    )
-    running.then(lambda: go_or_stop(running=False), None, [go, stop], queue=False, **PRIVATE)
-    # the job ends after the current frame, and shows the frames so far
-    stop.click(stop_job, state, None, queue=False, **PRIVATE)
+    go.click(stylize_video, [source, style_names, sizes, strengths, state], [preview, status, result], **WORK)
+    with saves:
+        save_button(texts.SAVE_VIDEO, "save-video", save, [result], status)
     return Parts(style=style_names)

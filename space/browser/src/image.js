@@ -14,10 +14,8 @@ const LUMA = [0.299, 0.587, 0.114];
 
 /**
  * Decode an image file to upright RGBA in sRGB.
- * @param {Blob} file
- * @param {string} name how error messages call it
- * @param {number} [maxSide] the image is made smaller than this, to save memory
- * @returns {Promise<Pixels>}
+ * @param {Blob} file @param {string} name how error messages call it
+ * @param {number} [maxSide] the image is made smaller than this, to save memory @returns {Promise<Pixels>}
  */
 export async function decodeImage(file, name, maxSide = Infinity) {
   if (file.size > MAX_BYTES) {
@@ -41,9 +39,7 @@ export async function decodeImage(file, name, maxSide = Infinity) {
 
 /**
  * Return the pixels of a bitmap at some size, and close it.
- * @param {ImageBitmap} bitmap
- * @param {number} [width]
- * @param {number} [height]
+ * @param {ImageBitmap} bitmap @param {number} [width] @param {number} [height]
  */
 export function bitmapPixels(bitmap, width = bitmap.width, height = bitmap.height) {
   const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
@@ -92,8 +88,7 @@ export function statedSize(file) {
 
 /**
  * Return height and width with a short side of `size` pixels, the aspect ratio kept, as the Python library rounds.
- * @param {{width: number, height: number}} image
- * @param {number} size
+ * @param {{width: number, height: number}} image @param {number} size
  */
 export function shortSideSize({ width, height }, size) {
   const side = Math.min(width, height);
@@ -104,8 +99,7 @@ export function shortSideSize({ width, height }, size) {
 
 /**
  * Return a style image as planes with a short side of `size` pixels; of a very long one the center.
- * @param {Pixels} pixels
- * @param {number} size
+ * @param {Pixels} pixels @param {number} size
  */
 export function stylePlanes(pixels, size) {
   const most = MAX_ASPECT * Math.min(pixels.width, pixels.height);
@@ -117,11 +111,9 @@ export function stylePlanes(pixels, size) {
 
 /**
  * Resize RGBA, over white, to planes in [0, 1], antialiased as `torch.nn.functional.interpolate(antialias=True)`.
- * @param {Pixels} pixels
- * @param {{width: number, height: number}} size
+ * @param {Pixels} pixels @param {{width: number, height: number}} size
  * @param {Rectangle} [part] the part of the image that is used; default all
- * @param {"bicubic" | "bilinear"} [mode]
- * @returns {Planes}
+ * @param {"bicubic" | "bilinear"} [mode] @returns {Planes}
  */
 export function resize(pixels, { width, height }, part, mode = "bicubic") {
   const from = part ?? { left: 0, top: 0, width: pixels.width, height: pixels.height };
@@ -196,8 +188,7 @@ function overWhite({ data }) {
 
 /**
  * Pad planes by reflection, until both sides are multiples of `multiple` and at least `minimum`.
- * @param {Planes} planes
- * @param {{multiple: number, minimum: number}} padding
+ * @param {Planes} planes @param {{multiple: number, minimum: number}} padding
  * @returns {{planes: Planes, part: Rectangle}} `part` is where the image lies in the result
  */
 export function pad(planes, { multiple, minimum }) {
@@ -224,10 +215,8 @@ export function pad(planes, { multiple, minimum }) {
 
 /**
  * Return a part of planes as RGBA, rounded to nearest.
- * @param {Planes} planes
- * @param {Rectangle} part
- * @param {Pixels} [alpha] an image of the size of the part, whose transparency the result gets
- * @returns {Pixels}
+ * @param {Planes} planes @param {Rectangle} part
+ * @param {Pixels} [alpha] an image of the size of the part, whose transparency the result gets @returns {Pixels}
  */
 export function toPixels({ width, height, data }, part, alpha) {
   const pixels = new Uint8ClampedArray(4 * part.width * part.height);
@@ -246,8 +235,7 @@ export function toPixels({ width, height, data }, part, alpha) {
 
 /**
  * Give stylized planes the colors of the content: its chroma, and only their luminance. Changes them in place.
- * @param {Float32Array} stylized
- * @param {Float32Array} content
+ * @param {Float32Array} stylized @param {Float32Array} content
  */
 export function preserveColor(stylized, content) {
   const plane = content.length / 3;

@@ -10,8 +10,8 @@ const MULTIPLIER = 0x2360ed051fc65da44385df649fccf645n;
  */
 export function noiseField({ channels, period, pcg64 }) {
   const field = new Float32Array(channels * period * period);
-  const increment = hexadecimal(pcg64.increment);
-  let state = hexadecimal(pcg64.state);
+  const increment = BigInt(`0x${pcg64.increment}`);
+  let state = BigInt(`0x${pcg64.state}`);
   for (let i = 0; i < field.length; i++) {
     state = BigInt.asUintN(128, state * MULTIPLIER + increment);
     const folded = BigInt.asUintN(64, (state >> 64n) ^ state);
@@ -22,19 +22,10 @@ export function noiseField({ channels, period, pcg64 }) {
   return field;
 }
 
-/** @param {string} text */
-function hexadecimal(text) {
-  return BigInt(text.startsWith("0x") ? text : `0x${text}`);
-}
-
 /**
  * Return a window of a field, channels x height x width.
- * @param {Float32Array} field
- * @param {NoiseSpec} spec
- * @param {number} height
- * @param {number} width
- * @param {number} [top]
- * @param {number} [left]
+ * @param {Float32Array} field @param {NoiseSpec} spec @param {number} height @param {number} width
+ * @param {number} [top] @param {number} [left]
  */
 export function noiseWindow(field, { channels, period }, height, width, top = 0, left = 0) {
   const window = new Float32Array(channels * height * width);

@@ -22,27 +22,17 @@ const MAX_STYLE = 8e6; // bytes of a file of a style
 const MAX_PHOTO = 4096; // pixels of the long side that are kept of a photo
 const MAX_OUTPUT = 2e6; // pixels of a stylized image; 500 bytes each are needed
 
-/** @type {import("./runtime.js").Runtime} */
-let runtime;
-/** @type {import("./style.js").Base} */
-let base;
-/** @type {Noise} */
-let noise;
-/** @type {Record<string, any>} */
-let manifest;
-/** @type {Pixels} */
-let photo;
-/** @type {boolean} whether it is the visitor's own, not an example */
-let ownPhoto = false;
-let stopped = false;
-/** @type {Map<string, Promise<Style>>} */
-const styles = new Map();
-/** @type {Map<string, Artwork>} */
-const artworks = new Map();
-/** @type {Map<string, Promise<Uint8Array>>} */
-const files = new Map();
-/** @type {Promise<Pixels[]> | undefined} */
-let contents;
+/** @type {import("./runtime.js").Runtime} */ let runtime;
+/** @type {import("./style.js").Base} */ let base;
+/** @type {Noise} */ let noise;
+/** @type {Record<string, any>} */ let manifest;
+/** @type {Pixels} */ let photo;
+/** @type {boolean} whether it is the visitor's own, not an example */ let ownPhoto = false;
+let refinement = 0; // the latest one; others stop
+/** @type {Map<string, Promise<Style>>} */ const styles = new Map();
+/** @type {Map<string, Artwork>} */ const artworks = new Map();
+/** @type {Map<string, Promise<Uint8Array>>} */ const files = new Map();
+/** @type {Promise<Pixels[]> | undefined} */ let contents;
 
 /** @param {string} path of the manifest */
 async function fetchFile(path) {
@@ -182,12 +172,12 @@ const calls = {
 
   /**
    * Refine a predicted style; stops early on the call `stop`.
-   * @param {{id: string, steps: number, recipe?: string}} options
-   * @param {(progress: object) => void} report
+   * @param {{id: string, steps: number, recipe?: string}} options @param {(progress: object) => void} report
    */
   async refine({ id, steps, recipe: name = runtime.provider === "webgpu" ? "full" : "small" }, report) {
     const artwork = artworks.get(id);
     if (!artwork) throw new MetaStyleError("Only the style of an artwork that you opened here can be refined.");
+    const own = ++refinement;
     contents ??= Promise.all(manifest.contents.map(async (/** @type {string} */ path) =>
       forCrops(await decodeImage(new Blob([await fetchFile(path)]), path), manifest.content_size)));
     const builtIn = await contents;
@@ -197,7 +187,6 @@ const calls = {
     const place = () => Math.floor(random() * 256);
     /** @returns {{crops: Float32Array, position: [number, number]}} */
     const draw = () => ({ crops: drawCrops(images, config, random), position: [place(), place()] });
-    stopped = false;
     artwork.history.length = 1;
     const [start] = artwork.history;
     const began = performance.now();
@@ -212,13 +201,13 @@ const calls = {
       const seconds = (performance.now() - began) / 1000;
       report({ index, steps, losses, left: (seconds / index) * (steps - index) });
       await new Promise((resolve) => setTimeout(resolve)); // lets other calls run between steps
-      if (stopped) break;
+      if (own !== refinement) break;
     }
     return { index: artwork.history.length - 1 };
   },
 
   stop() {
-    stopped = true;
+    refinement++;
   },
 
   /** Go back to a step of a refinement. @param {{id: string, index: number}} options */
@@ -233,10 +222,17 @@ const calls = {
     return [...new Set(loaded.filter((name) => name.startsWith(VENDOR.href)))];
   },
 
-  /** @param {{recipe: Recipe, name: string}} options */
-  async saveStyle({ recipe, name }) {
-    const { file, folder } = await styleZip(recipe, name);
-    return { blob: new Blob([file], { type: "application/zip" }), folder };
+  /** Return what is shown as the files of a style. @param {{recipe: Recipe, name: string}} options */
+  async styleFiles({ recipe, name }) {
+    const files = styleFiles(base, await asStyle(recipe, name));
+    return { files, folder: fileName(name), fingerprint: base.fingerprint };
+  },
+
+  /** The same as a .zip. @param {{recipe: Recipe, name: string}} options */
+  async saveStyle(options) {
+    const { files, folder } = await calls.styleFiles(options);
+    const inFolder = Object.fromEntries(Object.entries(files).map(([path, data]) => [`${folder}/${path}`, data]));
+    return { blob: new Blob([await writeZip(inFolder)], { type: "application/zip" }), folder };
   },
 
   /** Keep a mix as a style. @param {{recipe: Recipe, name: string}} options */
@@ -259,9 +255,7 @@ const calls = {
 
 /**
  * Make a step of a refinement the style.
- * @param {string} id
- * @param {number} index
- * @param {Record<string, any>} adaptation
+ * @param {string} id @param {number} index @param {Record<string, any>} adaptation
  */
 async function setStep(id, index, adaptation) {
   const { history, sha256 } = /** @type {Artwork} */ (artworks.get(id));
@@ -273,9 +267,7 @@ async function setStep(id, index, adaptation) {
 
 /**
  * Return what is shown as a style: the chosen one unchanged, a mix with its parts in its config.
- * @param {Recipe} recipe
- * @param {string} name
- * @returns {Promise<Style>}
+ * @param {Recipe} recipe @param {string} name @returns {Promise<Style>}
  */
 async function asStyle(recipe, name) {
   const { all, vector, tensors } = await mixed(recipe);
@@ -285,14 +277,6 @@ async function asStyle(recipe, name) {
   const kinds = ["norm", "decoder", "all"];
   const trainable = kinds[Math.max(...all.map((style) => kinds.indexOf(style.config.trainable ?? "all")))];
   return { ...newStyle(base, name, vector, { trainable, mix: parts.filter((part) => part.weight > 0) }), body: tensors };
-}
-
-/** @param {Recipe} recipe @param {string} name */
-async function styleZip(recipe, name) {
-  const folder = fileName(name);
-  const saved = styleFiles(base, await asStyle(recipe, name));
-  const inFolder = Object.fromEntries(Object.entries(saved).map(([path, data]) => [`${folder}/${path}`, data]));
-  return { file: await writeZip(inFolder), folder };
 }
 
 /** @param {ArrayBuffer} bytes @returns {Promise<string | undefined>} SHA-256; not on pages without https */
