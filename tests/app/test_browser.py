@@ -127,6 +127,8 @@ def test_a_journey_through_all_tabs(browser, address, tmp_path, width, scheme):
             return download.value
 
         page.goto(address)
+        described = page.locator("meta[property='og:description']").last
+        assert described.get_attribute("content") == texts.DESCRIPTION
         status = page.locator("#status")
         expect(page.locator("#result img")).to_have_count(2)  # the first view is a stylized image
         expect(status).to_contain_text("on temple")
