@@ -1,11 +1,12 @@
-# make demo    sets up everything, adapts two styles, writes demo/demo.png
-# make space   sets up everything, serves the Gradio app on this machine
-# make test    sets up everything, runs linter, type checker and tests
+# make demo     sets up everything, adapts two styles, writes demo/demo.png
+# make space    sets up everything, serves the Gradio app on this machine
+# make browser  serves the page that computes in the visitor's own browser (needs Node.js)
+# make test     sets up everything, runs linter, type checker and tests
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo space test lint clean
+.PHONY: demo space browser test lint clean
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -23,6 +24,9 @@ demo: $(VENV)/.ready
 space: $(VENV)/.app
 	$(BIN)/metastyle space
 
+browser: $(VENV)/.export
+	$(BIN)/metastyle space --browser
+
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -32,4 +36,4 @@ test: lint
 	$(BIN)/python -m pytest
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info demo
+	rm -rf $(VENV) build dist *.egg-info demo space/browser/site space/browser/node_modules

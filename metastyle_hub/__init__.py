@@ -18,6 +18,7 @@ The package, bottom up:
     video/                     videos and animations
     model                      MetaStyle, which joins all of the above
     training/                  the outer loop: meta-training of a base
+    export/                    ONNX graphs, for the browser and other runtimes
     baselines/                 other methods of the paper's Table 1
     cli/, app/                 the `metastyle` command; the Gradio app
 """
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         AdaptationError,
         ArtifactError,
         DeviceError,
+        ExportError,
         FeatureExtractorError,
         HubError,
         ImageError,
@@ -53,6 +55,7 @@ __all__ = [
     "AdaptationError",
     "ArtifactError",
     "DeviceError",
+    "ExportError",
     "FeatureExtractorError",
     "HubError",
     "HubStyle",

@@ -31,7 +31,9 @@ from metastyle_hub.data.datasets import CropConfig, ImageDataset, check_crop_sca
 from metastyle_hub.devices import training_dtype
 from metastyle_hub.errors import AdaptationError, SettingError
 from metastyle_hub.images.io import ImageLike, combined_sha256, load_image_with_sha256, to_tensor
+from metastyle_hub.images.masks import masked
 from metastyle_hub.images.transforms import resize_short_side
+from metastyle_hub.images.transparency import visible_box
 from metastyle_hub.losses import MAX_STYLE_SCALES, LossWeights, PerceptualLoss, outlier_penalty
 from metastyle_hub.networks.feature_extractor import load_feature_extractor
 from metastyle_hub.networks.layers import random_noise_offset
@@ -46,6 +48,7 @@ from metastyle_hub.networks.style_predictor import StylePredictor
 from metastyle_hub.networks.transformer_net import transform_with_activations
 
 __all__ = [
+    "ADAM_BETAS",
     "AdaptationConfig",
     "AdaptationOptions",
     "AdaptationStep",
@@ -58,7 +61,7 @@ __all__ = [
 ]
 
 # of Adam: with the usual 0.999 the large first gradients would shrink all of a hundred steps
-_BETAS = (0.9, 0.99)
+ADAM_BETAS = (0.9, 0.99)
 _MAX_ASPECT = 4  # of a style image; a longer one is cropped to its center
 
 
@@ -123,7 +126,7 @@ class AdaptationConfig(Config):
 
     @classmethod
     def paper(cls) -> AdaptationConfig:
-        """Return the paper's setting: Adam on all parameters at 1e-3, VGG-16, one 256 px crop, two loss terms.
+        """Return the paper's setting: Adam on all parameters at 1e-3, VGG-16, four 256 px crops, two loss terms.
 
         >>> AdaptationConfig.paper().replace(steps=200).trainable
         'all'
@@ -211,6 +214,7 @@ class AdaptationTask:
         content_images: ContentImages,
         config: AdaptationConfig,
         device: torch.device,
+        style_mask: ImageLike | Sequence[ImageLike] | None = None,
     ) -> Self:
         """Load images and feature extractor, so that anything missing is reported before the first step.
 
@@ -219,7 +223,7 @@ class AdaptationTask:
             SettingError: for an empty list of style images.
             FeatureExtractorError: if the feature extractor is not available.
         """
-        style, sha256, name = load_style_images(style_image, config.style_size)
+        style, sha256, name = load_style_images(style_image, config.style_size, style_mask)
         contents = content_dataset(content_images)
         dtype = training_dtype(device) if config.precision == "auto" else getattr(torch, config.precision)
         extractor = load_feature_extractor(config.feature_extractor, device=device, dtype=dtype)
@@ -251,8 +255,10 @@ def adapt_parameters(
     Raises:
         AdaptationError: if the loss is not finite.
 
-    >>> for step in adapt_parameters(network, theta, style, contents, loss, AdaptationConfig(steps=20)):
-    ...     print(step.index, step.loss)
+    Example::
+
+        for step in adapt_parameters(network, theta, style, contents, loss, AdaptationConfig(steps=20)):
+            print(step.index, step.loss)
     """
     device = next(iter(theta.values())).device
     with torch.inference_mode(False):  # inference mode of the caller would make tensors that cannot require gradients
@@ -266,7 +272,7 @@ def adapt_parameters(
             {"params": [p for name, p in trainable.items() if is_norm_parameter(name)]},
             {"params": [p for name, p in trainable.items() if not is_norm_parameter(name)]},
         ],
-        betas=_BETAS,
+        betas=ADAM_BETAS,
     )
     crops = CropConfig(config.crop_size, config.min_scale, config.max_scale)
 
@@ -354,24 +360,32 @@ def predicted_initialization(
         return network.initialization(theta, grams)
 
 
-def load_style_images(style_image: ImageLike | Sequence[ImageLike], size: int) -> tuple[list[Tensor], str, str | None]:
+def load_style_images(
+    style_image: ImageLike | Sequence[ImageLike], size: int, mask: ImageLike | Sequence[ImageLike] | None = None
+) -> tuple[list[Tensor], str, str | None]:
     """Load one or several images of a style.
 
     Args:
         style_image: the image, or a list.
         size: pixels of the short side.
+        mask: white where the image shows the style; one mask, or one for each image.
 
     Returns:
         tensors (1, 3, H, W) in [0, 1], a SHA-256 of all images, and the name of the first one's file, if it is one.
 
     Raises:
         ImageError: for an image that cannot be used.
-        SettingError: for an empty list.
+        SettingError: for an empty list, or another number of masks than of images.
     """
     images: list[Any] = list(style_image) if isinstance(style_image, list | tuple) else [style_image]
     if not images:
         raise SettingError("There is no style image; pass at least one.")
     loaded = [load_image_with_sha256(image) for image in images]
+    if mask is not None:
+        masks: list[Any] = list(mask) if isinstance(mask, list | tuple) else [mask]
+        if len(masks) != len(images):
+            raise SettingError(f"There are {len(masks)} masks for {len(images)} style images; pass one for each.")
+        loaded = [(masked(image, m), sha) for (image, sha), m in zip(loaded, masks, strict=True)]
     name = Path(images[0]).stem if isinstance(images[0], str | os.PathLike) else None
     return [style_tensor(image, size) for image, _ in loaded], combined_sha256([sha for _, sha in loaded]), name
 
@@ -379,9 +393,12 @@ def load_style_images(style_image: ImageLike | Sequence[ImageLike], size: int) -
 def style_tensor(image: Image.Image, size: int) -> Tensor:
     """Return a style image as (1, 3, H, W) in [0, 1] with a short side of `size` pixels.
 
-    Small images are enlarged, so that every tap has features. Of an image more than four times as long as wide the
+    Of an image with transparency the visible part is used, with reflections of it where that is no rectangle. Small
+    images are enlarged, so that every tap has features. Of an image more than four times as long as wide the
     center is used, since all of it would be enlarged without bound.
     """
+    if image.mode == "RGBA":
+        image = image.crop(visible_box(image.getchannel("A")))
     images = to_tensor(image)
     height, width = images.shape[-2:]
     if max(height, width) > _MAX_ASPECT * min(height, width):

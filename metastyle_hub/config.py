@@ -16,13 +16,15 @@ import difflib
 import logging
 import math
 import numbers
+import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from types import UnionType
 from typing import Any, Self, get_args, get_origin, get_type_hints
 
 from metastyle_hub.errors import SettingError
 
-__all__ = ["Config", "add_arguments", "from_arguments", "option"]
+__all__ = ["Config", "add_arguments", "expanded", "from_arguments", "option"]
 
 log = logging.getLogger(__name__)
 
@@ -79,8 +81,8 @@ class Config:
         Raises:
             SettingError: for an unknown field, with the nearest known one, or a value out of range.
 
-        >>> AdaptationConfig().replace(steps=20).steps
-        20
+        >>> TilingConfig().replace(tile=512).tile
+        512
         """
         known = [f.name for f in dataclasses.fields(self)]  # type: ignore[arg-type]
         for name in changes.keys() - set(known):
@@ -183,3 +185,12 @@ def from_arguments(cls: type, arguments: argparse.Namespace, **overrides: Any) -
         if (value := getattr(arguments, f.name, None)) is not None and "help" in f.metadata
     }
     return cls(**given | overrides)
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Return a path with `~` and `~user` expanded; a name that starts with ~ and is no user's stays.
+
+    >>> expanded("~/starry") == Path.home() / "starry"
+    True
+    """
+    return Path(os.path.expanduser(os.fsdecode(path)))  # noqa: PTH111  # Path.expanduser raises for unknown users

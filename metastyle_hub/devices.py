@@ -27,7 +27,8 @@ _NO_MEMORY = ("out of memory", "can't allocate memory")  # what torch's allocato
 def resolve_device(device: str | torch.device) -> torch.device:
     """Return the torch device of a name; "auto" is the accelerator if there is one, else the CPU.
 
-    The result carries its index: "cuda" and "cuda:0" are one device. ACCELERATE_USE_CPU makes "auto" the CPU.
+    The result carries its index: "cuda" and "cuda:0" are one device. ACCELERATE_USE_CPU makes "auto" the CPU, and of
+    several processes that a launcher started each gets an accelerator of its own.
 
     Raises:
         DeviceError: for an unknown name, or a device that this machine does not have.
@@ -40,6 +41,8 @@ def resolve_device(device: str | torch.device) -> torch.device:
         use_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes", "y", "t", "on")
         found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() and not use_cpu else None
         device = found or torch.device("cpu")
+        if found and (process := os.environ.get("LOCAL_RANK", "")).isdecimal():  # of accelerate launch and torchrun
+            device = torch.device(found.type, int(process) % torch.accelerator.device_count())
     try:
         resolved = torch.device(device)
     except (RuntimeError, TypeError) as error:
@@ -91,6 +94,12 @@ def at_least_float32(x: torch.Tensor) -> torch.Tensor:
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
+if hasattr(os, "register_at_fork"):
+    # A forked process inherits the pool of OpenMP threads without the threads, and its first parallel loop would wait
+    # for them for ever. One thread needs no pool; the workers of PyTorch's DataLoader do the same.
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
+
+
 @contextlib.contextmanager
 def memory_errors(action: str, device: torch.device, remedy: str) -> Iterator[None]:
     """Translate the failures of a device within the block into one sentence.
@@ -103,8 +112,10 @@ def memory_errors(action: str, device: torch.device, remedy: str) -> Iterator[No
     Raises:
         DeviceError: if memory runs out, or the device lacks an operation.
 
-    >>> with memory_errors("stylization", images.device, "a smaller size"):
-    ...     stylized = stylize(network, parameters, images)
+    Example::
+
+        with memory_errors("stylization", images.device, "a smaller size"):
+            stylized = stylize(network, parameters, images)
     """
     other = " or device='cpu'" if device.type != "cpu" else ""
     try:
@@ -115,6 +126,11 @@ def memory_errors(action: str, device: torch.device, remedy: str) -> Iterator[No
             raise DeviceError(f"{capitalized(action)} fails on {device} ({reason}); use device='cpu'.") from error
         if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(t in str(error) for t in _NO_MEMORY):
             raise DeviceError(f"There is not enough memory on {device} for {action}; use {remedy}{other}.") from error
+        if "forked subprocess" in str(error):
+            raise DeviceError(
+                f"{capitalized(action)} on {device} is not possible in a forked process; use device='cpu', or "
+                'multiprocessing with the start method "spawn".'
+            ) from error
         raise
 
 

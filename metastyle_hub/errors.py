@@ -5,6 +5,7 @@ __all__ = [
     "AppError",
     "ArtifactError",
     "DeviceError",
+    "ExportError",
     "FeatureExtractorError",
     "HubError",
     "ImageError",
@@ -56,6 +57,10 @@ class HubError(MetaStyleError, OSError):
 
 class VideoError(MetaStyleError, ValueError):
     """A video cannot be read or written."""
+
+
+class ExportError(MetaStyleError, ValueError):
+    """A network cannot be written as ONNX, or what was written differs from PyTorch."""
 
 
 class AppError(MetaStyleError, ValueError):

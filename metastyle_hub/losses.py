@@ -287,8 +287,8 @@ class PerceptualLoss:
     """The loss of images against contents and a style; the targets are computed once.
 
     >>> loss = PerceptualLoss(load_feature_extractor(), LossWeights())
-    >>> grams = loss.style_grams(style)
-    >>> total, content, style = loss(images, loss.targets(contents, grams))      # each (B,)
+    >>> targets = loss.targets(content, loss.style_grams(style_image))
+    >>> total, content_term, style_term = loss(stylized, targets)  # each (B,)
     """
 
     def __init__(self, feature_extractor: FeatureExtractor, weights: LossWeights | None = None) -> None:

@@ -1,31 +1,40 @@
 """Stylization, the one path of an image: load, resize, pad, batch, tile, and back to what the image came as.
 
 stylize          images as users have them (files, PIL images, tensors)
+coarse_to_fine   tensors (B, 3, H, W) of any size, with strokes as wide as asked for
 stylize_tensor   tensors (B, 3, H, W) of any size, with one style for all or one for each
 """
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
 from metastyle_hub.devices import memory_errors
 from metastyle_hub.errors import SettingError
 from metastyle_hub.images.io import load_image, to_pil, to_tensor, with_alpha
+from metastyle_hub.images.masks import blend, load_mask
 from metastyle_hub.images.transforms import crop_back, pad_to_multiple, preserve_color, resize_short_side
+from metastyle_hub.networks.inference import infer
 from metastyle_hub.networks.param_groups import Parameters, trainable_parameters
-from metastyle_hub.networks.transformer_net import TransformerNet, transform
+from metastyle_hub.networks.transformer_net import TransformerNet
 from metastyle_hub.tiling import TilingConfig, transform_in_tiles
 
-__all__ = ["check_size", "stylize", "stylize_tensor"]
+__all__ = ["check_size", "check_stroke_scale", "coarse_to_fine", "stylize", "stylize_regions", "stylize_tensor"]
 
 _TILING = TilingConfig()
+_FULL_SIZE = 512  # pixels of the short side up to which strokes are as wide as the network makes them, by default
+_MAX_STROKE_SCALE = 16.0
+_COARSE_SHARE = 0.5  # of the change at a coarser level in the input of the next; 1 costs content, 0 has no effect
+_COARSEST = 32  # pixels of the short side
 
 
 @dataclass(frozen=True)
@@ -37,13 +46,16 @@ class _Content:
     parameters: Parameters
 
 
+@torch.no_grad()
 def stylize(
     network: TransformerNet,
     styles: Sequence[Parameters],
     contents: Sequence[Any],
     *,
     size: int | None = None,
+    stroke_scale: float | None = None,
     keep_color: bool = False,
+    backend: str = "auto",
 ) -> list[Any]:
     """Stylize images as users have them; each comes back as what it came as.
 
@@ -53,16 +65,22 @@ def stylize(
         contents: anything `load_image` reads gives a PIL image (alpha is kept); a tensor (3, H, W) or (B, 3, H, W)
             gives such a tensor.
         size: pixels of the output's short side; None for that of the input.
+        stroke_scale: width of the strokes, see `coarse_to_fine`; None keeps it relative to the image from 512 px on.
         keep_color: take only the lightness from the stylized image.
+        backend: of the convolutions, see `networks.backends`.
 
     Raises:
         ImageError: for an image that cannot be used.
         SettingError: for a size that is not a positive whole number, or another number of styles than of images.
         DeviceError: if memory runs out.
 
-    >>> [stylized] = stylize(network, [parameters], ["photo.jpg"])
+    >>> network = TransformerNet()
+    >>> [stylized] = stylize(network, [network.parameter_dict()], ["photo.jpg"])
+    >>> stylized.size
+    (64, 48)
     """
     check_size(size)
+    check_stroke_scale(stroke_scale)
     if len(styles) != len(contents):
         raise SettingError(f"There are {len(styles)} styles for {len(contents)} images; pass one style for each image.")
     if not contents:
@@ -75,9 +93,56 @@ def stylize(
         for batch in _batches(loaded, 1 if device.type == "cpu" else _TILING.threshold):
             images = torch.cat([content.images for content in batch]).to(device)
             parameters = [content.parameters for content in batch for _ in content.images]
-            parts = stylize_tensor(network, parameters, images).split([len(content.images) for content in batch])
+            scale = max(1.0, min(images.shape[-2:]) / _FULL_SIZE) if stroke_scale is None else stroke_scale
+            stylized = coarse_to_fine(network, parameters, images, scale, backend)
+            parts = stylized.split([len(content.images) for content in batch])
             results += [_restore(part, content, keep_color) for part, content in zip(parts, batch, strict=True)]
     return results
+
+
+@torch.no_grad()
+def stylize_regions(
+    network: TransformerNet,
+    styles: Sequence[Parameters],
+    content: Any,
+    masks: Sequence[Any],
+    *,
+    feather: float = 0.02,
+    size: int | None = None,
+    stroke_scale: float | None = None,
+    keep_color: bool = False,
+    backend: str = "auto",
+) -> Any:
+    """Stylize regions of one image, each with its style; the rest stays as it is. It comes back as what it came as.
+
+    Args:
+        network, size, stroke_scale, keep_color, backend: as in `stylize`.
+        styles: the parameters for each region.
+        content: an image, or a tensor (3, H, W) or (B, 3, H, W).
+        masks: a mask for each region, see `load_mask`.
+        feather: width of the soft edges, as a share of the short side, from 0 to 1.
+
+    Raises:
+        ImageError: for an image or mask that cannot be used.
+        SettingError: for another number of styles than of masks, or a wrong size or feather.
+        DeviceError: if memory runs out.
+
+    >>> network = TransformerNet()
+    >>> stylize_regions(network, [network.parameter_dict()], "photo.jpg", [torch.ones(48, 64)]).size
+    (64, 48)
+    """
+    check_size(size)
+    if len(styles) != len(masks) or not masks:
+        raise SettingError(f"There are {len(styles)} styles for {len(masks)} masks; pass one style for each mask.")
+    if not isinstance(feather, numbers.Real) or not 0 <= feather <= 1:
+        raise SettingError(f"feather must be a number from 0 to 1, got {feather!r}.")
+    loaded = _load(content, styles[0], size)
+    chosen = [load_mask(mask, *loaded.images.shape[-2:]) for mask in masks]
+    stylized = stylize(
+        network, styles, [loaded.images] * len(styles),
+        stroke_scale=stroke_scale, keep_color=keep_color, backend=backend,
+    )  # fmt: skip
+    return _restore(blend(loaded.images, stylized, chosen, float(feather)), loaded, keep_color=False)
 
 
 def check_size(size: object) -> None:
@@ -91,12 +156,66 @@ def check_size(size: object) -> None:
         raise SettingError(f"size must be a whole number of pixels, at least 1, got {size!r}.")
 
 
+def check_stroke_scale(stroke_scale: object) -> None:
+    """Refuse a stroke scale that is not None or a number from 1 to 16.
+
+    Raises:
+        SettingError: with the value.
+    """
+    number = isinstance(stroke_scale, numbers.Real) and not isinstance(stroke_scale, bool)
+    if stroke_scale is not None and not (number and 1 <= stroke_scale <= _MAX_STROKE_SCALE):  # type: ignore[operator]
+        raise SettingError(f"stroke_scale must be a number from 1 to {_MAX_STROKE_SCALE:g}, got {stroke_scale!r}.")
+
+
+@torch.no_grad()
+def coarse_to_fine(
+    network: TransformerNet,
+    parameters: Mapping[str, Tensor] | Sequence[Mapping[str, Tensor]],
+    images: Tensor,
+    stroke_scale: float,
+    backend: str = "auto",
+) -> Tensor:
+    """Stylize from a smaller image up, so that strokes are `stroke_scale` times as wide as the network makes them.
+
+    The change at a level goes into the input of the next larger one, which adds the finer strokes:
+
+        y_L = M(x_L),    y_l = M(clamp(x_l + a * up(y_{l+1} - x_{l+1}))),    a = 0.5
+
+    where x_l are the images at 1 / s_l of their size, s_L = stroke_scale, ..., s_0 = 1, in steps of at most 2. All
+    coarser levels together take at most half as long as the last. Gatys et al. 2017 go from coarse to fine likewise.
+
+    Args:
+        network, parameters, backend: see `stylize_tensor`.
+        images: (B, 3, H, W) in [0, 1].
+        stroke_scale: s_L, at least 1; the coarsest level has at least 32 pixels.
+
+    Returns:
+        (B, 3, H, W) in [0, 1].
+    """
+    short = min(images.shape[-2:])
+    coarsest = max(1.0, min(stroke_scale, short / _COARSEST))
+    levels = math.ceil(math.log2(coarsest))
+    change: Tensor | None = None
+    stylized = images
+    for level in range(levels, -1, -1):
+        x = resize_short_side(images, round(short / coarsest ** (level / levels))) if level else images
+        contents = x if change is None else (x + _COARSE_SHARE * _upsampled(change, x)).clamp(0, 1)
+        stylized = stylize_tensor(network, parameters, contents, backend=backend)
+        change = stylized - x
+    return stylized
+
+
+def _upsampled(change: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(change, size=like.shape[-2:], mode="bilinear", align_corners=False)
+
+
 @torch.no_grad()
 def stylize_tensor(
     network: TransformerNet,
     parameters: Mapping[str, Tensor] | Sequence[Mapping[str, Tensor]],
     images: Tensor,
     tiling: TilingConfig = _TILING,
+    backend: str = "auto",
 ) -> Tensor:
     """Return M(images; parameters) for any size: (B, 3, H, W) in [0, 1] -> the same.
 
@@ -108,6 +227,7 @@ def stylize_tensor(
             share one pass; that others are equal is recognized by identity of the tensors.
         images: in [0, 1].
         tiling: threshold and size of the tiles.
+        backend: of the convolutions, see `networks.backends`.
     """
     padded, padding = pad_to_multiple(images)
     at_once = tiling.threshold // (padded.shape[-2] * padded.shape[-1])
@@ -117,9 +237,9 @@ def stylize_tensor(
         chosen = parameters if isinstance(parameters, Mapping) else parameters[start : start + len(part)]
         for weights, chunk in _shared(chosen, part):
             if at_once:
-                parts.append(transform(network, weights, chunk))
+                parts.append(infer(network, weights, chunk, backend))
             else:
-                parts.append(transform_in_tiles(network, weights, chunk, tiling))
+                parts.append(transform_in_tiles(network, weights, chunk, tiling, backend))
     return torch.cat([crop_back(part, padding) for part in parts]).contiguous()
 
 
@@ -168,4 +288,5 @@ def _restore(stylized: Tensor, content: _Content, keep_color: bool) -> Image.Ima
     if isinstance(content.source, Tensor):
         return stylized[0] if content.source.ndim == 3 else stylized
     image = to_pil(stylized)
+    image.info = dict(content.source.info)  # the resolution in dots per inch
     return with_alpha(image, content.source) if content.source.mode == "RGBA" else image

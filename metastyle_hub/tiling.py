@@ -1,32 +1,39 @@
 """Tiling of large images, exact: the result is that of the whole image, with the instance-norm statistics of all of it.
 
 A convolution needs only a margin around its tile. Instance norm needs the mean and variance of the whole image, or
-tiles would differ in tone. So before a layer is used, one pass over all tiles gathers the statistics of its output,
-while the layers before it are computed again, normalized with theirs:
+tiles would differ in tone. So a pass over all tiles gathers the statistics of a layer before the layer is used:
 
-    three passes           encoder, to a quarter of the resolution, where the activations are kept
+    three passes           encoder; maps of half and of a quarter of the resolution are kept, those of full size are not
     the residual blocks    on the whole image
-    three passes           decoder; the last one writes the image
+    three passes           decoder; the map of half the resolution is kept, the last pass writes the image
 
-This costs half as much arithmetic again, and takes a third to a sixth of the memory.
+Only the two layers of full resolution are computed twice, a sixth of the arithmetic.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from metastyle_hub.config import Config, option
-from metastyle_hub.networks.layers import ConvNorm
+from metastyle_hub.networks.backends import convolution, resolve_backend
+from metastyle_hub.networks.inference import (
+    center,
+    mirror,
+    normalize,
+    phased_to_rgb,
+    phases,
+    residual_blocks,
+    upsampled_convolution,
+)
 from metastyle_hub.networks.transformer_net import TransformerNet, logits_to_image
 
 __all__ = ["TilingConfig", "transform_in_tiles"]
-
-_EPS = 1e-5  # of F.instance_norm
 
 # Pixels at full resolution that the layers of a tile need around it: 4 + 1 + 2 in the encoder; in the decoder 4 for the
 # last convolution, 1 and 2 for those before it, 2 and 4 for bilinear upsampling: 13, rounded up to a multiple of 4
@@ -61,8 +68,12 @@ class _Tile:
 
     def write(self, whole: Tensor, x: Tensor, scale: int) -> None:
         """Write the inner part to its place in the whole map."""
+        self.inside(whole, scale).copy_(self.without_margin(x, scale))
+
+    def inside(self, whole: Tensor, scale: int) -> Tensor:
+        """Return the inner part of the whole map."""
         top, bottom, left, right = (scale * v for v in self.inner)
-        whole[..., top:bottom, left:right] = self.without_margin(x, scale)
+        return whole[..., top:bottom, left:right]
 
 
 class _Moments:
@@ -74,92 +85,105 @@ class _Moments:
         self.squares = torch.zeros((), dtype=torch.float64)  # sum of squared distances from the mean
 
     def add(self, x: Tensor) -> None:
-        variance, mean = (v.cpu().double() for v in torch.var_mean(x, (0, 2, 3), correction=0))
-        n, total = x.shape[-2] * x.shape[-1], self.count + x.shape[-2] * x.shape[-1]
+        """Add a part of a map, as (P, P, C, H, W); see `inference.normalize`."""
+        mean, variance = (v.cpu().double() for v in center(x.clone()))
+        n = x[:, :, 0].numel()
+        total = self.count + n
         difference = mean - self.mean
         self.squares = self.squares + variance * n + difference.square() * self.count * n / total
         self.mean = self.mean + difference * (n / total)
         self.count = total
 
-    def normalize(self, x: Tensor, weight: Tensor, bias: Tensor, bias_map: Tensor | None = None) -> Tensor:
-        """Normalize as `InstanceNorm` does, with these statistics instead of those of x."""
-        mean, variance = (v.to(x.dtype).to(x.device) for v in (self.mean, self.squares / self.count))
-        if bias_map is None:
-            return F.batch_norm(x, mean, variance, weight, bias, eps=_EPS)
-        return F.batch_norm(x, mean, variance, weight, eps=_EPS).addcmul_(bias[:, None, None], bias_map)
+    def of(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and variance in the dtype and on the device of x."""
+        return self.mean.to(x), (self.squares / self.count).to(x)
 
 
 @torch.no_grad()
 def transform_in_tiles(
-    network: TransformerNet, parameters: Mapping[str, Tensor], image: Tensor, config: TilingConfig
+    network: TransformerNet,
+    parameters: Mapping[str, Tensor],
+    image: Tensor,
+    config: TilingConfig,
+    backend: str = "auto",
 ) -> Tensor:
     """Return M(image; parameters) as `transform` does, with less memory: (1, 3, H, W) in [0, 1] -> the same.
 
-    >>> transform_in_tiles(network, parameters, image, TilingConfig(tile=512))
+    Args:
+        network: gives the architecture.
+        parameters: of the whole network.
+        image: sides are multiples of 4.
+        config: size of the tiles.
+        backend: of the convolutions, see `networks.backends`.
+
+    >>> network = TransformerNet()
+    >>> transform_in_tiles(network, network.parameter_dict(), torch.rand(1, 3, 96, 160), TilingConfig(tile=64)).shape
+    torch.Size([1, 3, 96, 160])
     """
     height, width = image.shape[-2] // 4, image.shape[-1] // 4  # of the residual blocks
     tiles = list(_tiles(height, width, config.tile // 4))
-    image = image.contiguous(memory_format=torch.channels_last)
+    n, mode, pixels = network.config.width, network.config.upsampling, image[0]
+    convolve = convolution(resolve_backend(backend, image.device, image.dtype))
+    moments: defaultdict[str, _Moments] = defaultdict(_Moments)
 
-    encoder = [_Layer(layer, f"encoder.{i}", parameters) for i, layer in enumerate(network.encoder)]
-    hidden = image.new_empty(0)
-    for depth, layer in enumerate(encoder):
-        for tile in tiles:
-            x = tile.read(image, 4)
-            for earlier in encoder[:depth]:
-                x = earlier.normalize(earlier.convolve(x))
-            x = layer.convolve(x)
-            layer.moments.add(tile.without_margin(x, 4 >> depth))
-            if layer is encoder[-1]:
-                if not hidden.numel():
-                    hidden = x.new_empty(1, x.shape[1], height, width).contiguous(memory_format=torch.channels_last)
-                tile.write(hidden, x, 1)  # (1, 128, H/4, W/4)
-    hidden = encoder[-1].normalize(hidden, network.noise_bias_map(image, hidden.shape[1], 1))
-    blocks = _submodule_parameters("residual_blocks", parameters)
-    hidden = torch.func.functional_call(network.residual_blocks, blocks, (hidden,))
+    def conv(name: str) -> tuple[Tensor, Tensor]:
+        return parameters[f"{name}.conv.weight"], parameters[f"{name}.conv.bias"]
 
-    def noise(tile: _Tile) -> Tensor | None:  # of the first decoder norm
-        top, _, left, _ = tile.outer
-        return network.noise_bias_map(tile.read(image, 4), hidden.shape[1] // 2, 2, (top, left))
+    def normalized(x: Tensor, name: str, target: Tensor | None = None, bias_map: Tensor | None = None) -> Tensor:
+        norm = parameters[f"{name}.norm.weight"], parameters[f"{name}.norm.bias"]
+        normalize(x, *norm, x if target is None else target, bias_map, moments=moments[name].of(x))
+        return x
 
-    decoder = [_Layer(layer, f"decoder.{i}", parameters) for i, layer in enumerate(network.decoder)]
-    for depth, layer in enumerate(decoder):
-        for tile in tiles:
-            x = tile.read(hidden, 1)
-            for earlier in decoder[:depth]:
-                x = earlier.normalize(earlier.convolve(network.upsample(x)), noise(tile))
-            layer.moments.add(tile.without_margin(layer.convolve(network.upsample(x)), 2 << depth))
-    stylized = torch.empty_like(image)
-    to_rgb = _submodule_parameters("to_rgb", parameters)
+    def halved(x: Tensor, name: str) -> Tensor:
+        return F.conv2d(_padded(x, 1)[None], *conv(name), stride=2)[0]
+
     for tile in tiles:
-        x = tile.read(hidden, 1)
-        for layer, bias_map in zip(decoder, (noise(tile), network.logit_bias_map(tile.read(image, 4))), strict=True):
-            x = layer.normalize(layer.convolve(network.upsample(x)), bias_map)
-        logits = torch.func.functional_call(network.to_rgb, to_rgb, (x,))
-        tile.write(stylized, logits_to_image(network, logits), 4)
+        x = convolve(_padded(tile.read(pixels, 4), 4), *conv("encoder.0"))  # (32, H, W)
+        moments["encoder.0"].add(tile.without_margin(x, 4)[None, None])
+    half = image.new_empty(2 * n, 2 * height, 2 * width)
+    for tile in tiles:
+        x = convolve(_padded(tile.read(pixels, 4), 4), *conv("encoder.0"))
+        x = halved(normalized(x[None, None], "encoder.0")[0, 0], "encoder.1")  # (64, H/2, W/2)
+        moments["encoder.1"].add(tile.without_margin(x, 2)[None, None])
+        tile.write(half, x, 2)
+    normalized(half[None, None], "encoder.1")
+    whole = image.new_empty(4 * n, height + 2, width + 2)
+    hidden = whole[:, 1:-1, 1:-1]
+    for tile in tiles:
+        x = halved(tile.read(half, 2), "encoder.2")  # (128, H/4, W/4)
+        moments["encoder.2"].add(tile.without_margin(x, 1)[None, None])
+        tile.write(hidden, x, 1)
+    del half, x
+    normalized(hidden[None, None], "encoder.2", bias_map=network.noise(image, 4 * n, 1))
+    residual_blocks(network, parameters, mirror(whole, 1), convolve)
+
+    half = image.new_empty(2 * n, 2 * height, 2 * width)
+    for tile in tiles:
+        y = upsampled_convolution(_padded(tile.read(hidden, 1), 1, "replicate"), *conv("decoder.0"), mode, convolve)
+        y = tile.without_margin(y, 1)  # (2, 2, 64, H/4, W/4)
+        moments["decoder.0"].add(y)
+        phases(tile.inside(half, 2)).copy_(y)
+    del whole, hidden
+    normalized(half[None, None], "decoder.0", bias_map=network.noise(image, 2 * n, 2))
+
+    def last(tile: _Tile) -> Tensor:
+        x = _padded(tile.read(half, 2), 1, "replicate")
+        return upsampled_convolution(x, *conv("decoder.1"), mode, convolve)  # (2, 2, 32, H/2, W/2)
+
+    for tile in tiles:
+        moments["decoder.1"].add(tile.without_margin(last(tile), 2))
+    stylized = torch.empty_like(image)
+    for tile in tiles:
+        y = last(tile)
+        x = y.new_empty(*y.shape[:3], y.shape[3] + 4, y.shape[4] + 4)
+        normalized(y, "decoder.1", x[..., 2:-2, 2:-2], network.content_logits(tile.read(image, 4)))
+        logits = phased_to_rgb(x, parameters["to_rgb.weight"], parameters["to_rgb.bias"], convolve)
+        tile.write(stylized, logits_to_image(network, logits[None]), 4)
     return stylized
 
 
-class _Layer:
-    """The two halves of a ConvNorm: the convolution, and the norm with the statistics of the whole image."""
-
-    def __init__(self, layer: nn.Module, name: str, parameters: Mapping[str, Tensor]) -> None:
-        assert isinstance(layer, ConvNorm)
-        self.layer, self.moments = layer, _Moments()
-        self.conv = _submodule_parameters(f"{name}.conv", parameters)
-        self.norm = _submodule_parameters(f"{name}.norm", parameters)
-
-    def convolve(self, x: Tensor) -> Tensor:
-        return torch.func.functional_call(self.layer.conv, self.conv, (x,))
-
-    def normalize(self, x: Tensor, bias_map: Tensor | None = None) -> Tensor:
-        x = self.moments.normalize(x, self.norm["weight"], self.norm["bias"], bias_map)
-        return F.relu_(x) if self.layer.relu else x
-
-
-def _submodule_parameters(name: str, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the parameters of a submodule, by their names in it."""
-    return {key.removeprefix(f"{name}."): p for key, p in parameters.items() if key.startswith(f"{name}.")}
+def _padded(x: Tensor, margin: int, mode: str = "reflect") -> Tensor:
+    return F.pad(x[None], (margin,) * 4, mode=mode)[0]
 
 
 def _tiles(height: int, width: int, size: int) -> Iterator[_Tile]:

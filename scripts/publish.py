@@ -1,4 +1,4 @@
-"""Publish the base, the example styles and the Space on the Hugging Face Hub.
+"""Publish the base, the example styles, the Space and the browser page on the Hugging Face Hub.
 
     python scripts/publish.py --namespace NAME                  print the plan; nothing is sent
     python scripts/publish.py --namespace NAME --no-dry-run     do it, with HF_TOKEN or after `hf auth login`
@@ -20,6 +20,7 @@ from metastyle_hub import AdaptationConfig, MetaStyle, MetaStyleError
 from metastyle_hub.artifacts.config import CONFIG_FILE, ArtifactConfig
 from metastyle_hub.config import add_arguments, from_arguments
 from metastyle_hub.data.examples import example, example_styles
+from metastyle_hub.export.site import build_site
 from metastyle_hub.hub.errors import hub_client, hub_errors
 from metastyle_hub.images.io import image_sha256
 
@@ -29,7 +30,7 @@ PREVIEW = "cat"  # the example image that previews show
 
 
 def publish(args: argparse.Namespace) -> None:
-    """Push the base, the styles, which name its commit, and the Space.
+    """Push the base, the styles, which name its commit, the Space, and the browser page as a static Space.
 
     Args:
         args: the parsed command line.
@@ -62,7 +63,12 @@ def publish(args: argparse.Namespace) -> None:
     if args.space.is_dir():
         _report(args, f"spaces/{space_repo}", f"Space from {args.space}")
         if not args.dry_run:
-            _push_space(args.space, space_repo)
+            _push_space(args.space, space_repo, "gradio")
+    page = args.space / "browser"
+    if (page / "index.html").is_file():
+        _report(args, f"spaces/{space_repo}-browser", f"static Space from {page}")
+        if not args.dry_run:
+            _push_space(build_site(base=args.base, page=page), f"{space_repo}-browser", "static")
     if args.dry_run:
         print("Nothing was sent; add --no-dry-run to publish.")
 
@@ -83,17 +89,17 @@ def _is_adapted(folder: Path, name: str, fingerprint: str, config: AdaptationCon
     return settings == json.loads(json.dumps(config.to_dict()))
 
 
-def _push_space(folder: Path, repo: str) -> None:
-    """Make a Space hold exactly the files of a folder, without hidden ones and caches."""
+def _push_space(folder: Path, repo: str, sdk: str) -> None:
+    """Make a Space hold exactly the files of a folder, without hidden ones, caches and the browser page's sources."""
     api = hub_client(None)
     with hub_errors(f"pushing to {repo}", repo):
-        api.create_repo(repo, repo_type="space", space_sdk="gradio", exist_ok=True)
+        api.create_repo(repo, repo_type="space", space_sdk=sdk, exist_ok=True)
         api.upload_folder(
             repo_id=repo,
             repo_type="space",
             folder_path=folder,
             commit_message="Space",
-            ignore_patterns=[".*", "*/.*", "__*", "*/__*"],
+            ignore_patterns=[".*", "*/.*", "__*", "*/__*", "browser/*"],
             delete_patterns="*",
         )
 
@@ -110,7 +116,7 @@ def main() -> int:
     parser.add_argument("--dry-run", action=argparse.BooleanOptionalAction, default=True, help="only print the plan")
     parser.add_argument("--base", type=Path, help="folder of the base (default: that of the package)")
     parser.add_argument("--styles", nargs="*", metavar="NAME", help="which example styles (default: all)")
-    parser.add_argument("--space", type=Path, default=ROOT / "space", help="folder of the Space, if there is one")
+    parser.add_argument("--space", type=Path, default=ROOT / "space", help="folder of the Space, with the browser page")
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "publish", help="where adapted styles are saved")
     settings = parser.add_argument_group("adaptation")
     add_arguments(settings, AdaptationConfig, ("steps", "trainable", "crop_size", "seed"))

@@ -27,14 +27,19 @@ from metastyle_hub.networks.param_groups import trainable_parameters
 def at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LocalHub]:
     """A Hub, an empty cache, a token, and no waiting between the client's retries."""
     with LocalHub() as server:
-        use_endpoint(monkeypatch, server.url)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
-        monkeypatch.setattr(time, "sleep", lambda _: None)
-        monkeypatch.setenv("HF_TOKEN", server.token)
-        forget()
+        use_hub(monkeypatch, server, tmp_path / "cache")
         yield server
+
+
+def use_hub(monkeypatch: pytest.MonkeyPatch, server: LocalHub, cache: Path) -> None:
+    """Make this process a client of that Hub."""
+    use_endpoint(monkeypatch, server.url)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    monkeypatch.setenv("HF_TOKEN", server.token)
+    forget()
 
 
 def use_endpoint(monkeypatch: pytest.MonkeyPatch, url: str) -> None:

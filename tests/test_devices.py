@@ -1,5 +1,6 @@
 """A device exists, or the error names it and another one."""
 
+import os
 import platform
 
 import pytest
@@ -155,3 +156,23 @@ print(before, there, resident())
         before, there, after = map(int, done.stdout.split())
         assert there - before > 200
         assert (after - before > 200) == kept
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="fork is of POSIX")
+def test_a_process_forked_after_use_stylizes_the_same():
+    code = """
+import os, signal, numpy, torch
+signal.alarm(100)
+from metastyle_hub import MetaStyle
+torch.set_num_threads(2)
+base, photo = MetaStyle.from_pretrained(), numpy.random.default_rng(0).integers(0, 256, (96, 96, 3), numpy.uint8)
+
+def stylized(): return numpy.asarray(base.stylize(photo)).astype(int)
+here = stylized()
+if (pid := os.fork()) == 0:
+    signal.alarm(60)
+    os._exit(int(abs(stylized() - here).max() > 1))  # sums in another order
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), torch.get_num_threads())
+"""
+    done = tiny.python("-W", "ignore", "-c", code, OMP_NUM_THREADS="2")
+    assert done.stdout.split() == ["0", "2"], done.stderr

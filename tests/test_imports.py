@@ -22,7 +22,7 @@ LAYERS = [
     {"images", "networks"},
     {"losses", "data", "interpolation", "tiling", "video"},
     {"adaptation", "stylization", "baselines", "artifacts"},
-    {"hub"},
+    {"hub", "export"},
     {"model"},
     {"training", "app", "__init__"},
     {"cli"},
@@ -141,7 +141,7 @@ def test_the_public_names_are_there():
     names = {"MetaStyle", "StyleStep", "interpolate", "list_styles", "AdaptationConfig", "LossWeights", "HubStyle"}
     names |= {"VideoConfig"}
     errors = {"MetaStyleError", "AdaptationError", "ArtifactError", "DeviceError", "FeatureExtractorError", "HubError"}
-    errors |= {"ImageError", "InterpolationError", "SettingError", "VideoError"}
+    errors |= {"ExportError", "ImageError", "InterpolationError", "SettingError", "VideoError"}
     assert set(metastyle_hub.__all__) == names | errors | {"__version__"} and names <= set(dir(metastyle_hub))
     assert all(issubclass(getattr(metastyle_hub, name), metastyle_hub.MetaStyleError) for name in errors)
     assert issubclass(metastyle_hub.HubError, OSError)

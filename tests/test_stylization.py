@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 import tiny
 import torch
 from PIL import Image
+from torch.overrides import TorchFunctionMode
 
 from metastyle_hub.errors import ImageError, SettingError
+from metastyle_hub.networks.inference import infer
 from metastyle_hub.networks.param_groups import TRAINABLE, trainable_parameters
 from metastyle_hub.networks.transformer_net import NetworkConfig, TransformerNet, transform
 from metastyle_hub.stylization import check_size, stylize, stylize_tensor
@@ -31,7 +34,10 @@ def test_an_image_below_the_threshold_is_transformed_directly():
     contents = tiny.contents(2, 64)
     with torch.no_grad():
         expected = transform(NETWORK, tiny.parameters(), contents)
-    assert torch.equal(stylize_tensor(NETWORK, tiny.parameters(), contents), expected)
+    assert torch.equal(stylize_tensor(NETWORK, tiny.parameters(), contents, backend="reference"), expected)
+    assert torch.equal(
+        stylize_tensor(NETWORK, tiny.parameters(), contents), infer(NETWORK, tiny.parameters(), contents)
+    )
 
 
 def test_nothing_requires_a_gradient():
@@ -89,14 +95,24 @@ def test_networks_that_clamp_do_so_in_tiles():
     torch.testing.assert_close(tiled, stylize_tensor(network, parameters, content), rtol=0, atol=1e-4)
 
 
+class ConvolvedImages(TorchFunctionMode):
+    """Records the sizes of all inputs of three channels of convolutions."""
+
+    def __init__(self):
+        super().__init__()
+        self.sizes = []
+
+    def __torch_function__(self, function, types, arguments=(), keywords=None):
+        if function is torch.conv2d and arguments[0].shape[1] == 3:
+            self.sizes.append(arguments[0].shape[-2:])
+        return function(*arguments, **(keywords or {}))
+
+
 def test_tiles_hold_no_more_pixels_than_a_tile_with_its_margin():
-    seen = []
-    hook = NETWORK.encoder[0].conv.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].shape[-2:]))
-    try:
-        transform_in_tiles(NETWORK, tiny.parameters(), tiny.contents(1, 160), TilingConfig(tile=32))
-    finally:
-        hook.remove()
-    assert len(seen) == 3 * 25 and max(max(shape) for shape in seen) == 32 + 2 * 16
+    with ConvolvedImages() as seen:
+        transform_in_tiles(NETWORK, tiny.parameters(), tiny.contents(1, 160), TilingConfig(tile=32), "direct")
+    # the convolution of full resolution, once for its statistics and once for the next layer; it pads by 4
+    assert len(seen.sizes) == 2 * 25 and max(max(size) for size in seen.sizes) == 32 + 2 * 16 + 2 * 4
 
 
 def test_the_threshold_decides_whether_tiles_are_used():
@@ -105,7 +121,7 @@ def test_the_threshold_decides_whether_tiles_are_used():
     try:
         for threshold, whole in ((64 * 64, 1), (64 * 64 - 1, 0)):
             seen.clear()
-            stylize_tensor(NETWORK, tiny.parameters(), content, TilingConfig(threshold=threshold, tile=32))
+            stylize_tensor(NETWORK, tiny.parameters(), content, TilingConfig(threshold, 32), "reference")
             assert len(seen) == whole
     finally:
         hook.remove()
@@ -141,10 +157,10 @@ def test_styles_that_share_their_encoder_go_through_together_and_others_alone():
         for group, passes in (("norm", [3]), ("decoder", [3]), ("all", [1, 1, 1])):
             seen.clear()
             styles = [{**base, **trainable_parameters(tiny.parameters(s), group)} for s in range(3)]
-            stylize_tensor(NETWORK, styles, tiny.contents(3))
+            stylize_tensor(NETWORK, styles, tiny.contents(3), backend="reference")
             assert seen == passes
         seen.clear()
-        stylize_tensor(NETWORK, [base] * 3, tiny.contents(3))
+        stylize_tensor(NETWORK, [base] * 3, tiny.contents(3), backend="reference")
         assert seen == [3]
     finally:
         hook.remove()
@@ -157,7 +173,7 @@ def test_a_batch_goes_through_in_parts_no_larger_than_the_threshold(threshold):
     contents, seen = tiny.contents(5), []
     hook = NETWORK.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0][:, 0].numel()))
     try:
-        made = stylize_tensor(NETWORK, styles, contents, TilingConfig(threshold=threshold))
+        made = stylize_tensor(NETWORK, styles, contents, TilingConfig(threshold=threshold), "reference")
     finally:
         hook.remove()
     assert max(seen) <= threshold and sum(seen) == 5 * 32 * 32
@@ -220,3 +236,24 @@ def test_a_size_that_is_no_positive_whole_number_is_refused(size):
         with pytest.raises(SettingError) as error:
             use()
         assert "size" in str(error.value) and repr(size) in str(error.value)
+
+
+@pytest.mark.parametrize("options", [{}, {"keep_color": True}, {"size": 20}])
+def test_tensors_that_require_gradients_give_results_without_a_graph(options):
+    parameters = {name: p.requires_grad_() for name, p in tiny.parameters().items()}
+    images = tiny.contents(1).requires_grad_()
+    [stylized] = stylize(NETWORK, [parameters], [images], **options)
+    assert not stylized.requires_grad and stylized.grad_fn is None
+
+
+def test_colors_under_transparent_pixels_do_not_matter_and_the_resolution_is_kept():
+    results = []
+    for hidden in (0, 255):
+        pixels = tiny.content()
+        pixels[:, :32] = hidden
+        photo = Image.fromarray(pixels)
+        photo.putalpha(Image.fromarray(np.where(np.arange(64) < 32, 0, 255).astype(np.uint8)[None].repeat(48, 0)))
+        photo.info["dpi"] = (300, 300)
+        results += stylize(NETWORK, [tiny.parameters()], [photo])
+    assert np.array_equal(np.asarray(results[0]), np.asarray(results[1]))
+    assert results[0].info["dpi"] == (300, 300)

@@ -35,6 +35,7 @@ PATTERNS = [
 ]
 # names of other projects: PyAV's attributes, methods of Pillow and NumPy, claims of OpenID
 ALLOWED = re.compile(r"guessed_rate|\.roll\b|\"picture\":")
+IGNORED = {"__pycache__", "node_modules", "site"}
 # words that are quoted, or that name the words themselves
 EXEMPT = {"tests/test_vocabulary.py", "LICENSE"}
 FOLDERS = ("metastyle_hub", "scripts", "space", "docs", "tests", ".")
@@ -44,7 +45,8 @@ SUFFIXES = (".py", ".md", ".css", ".toml", ".json", ".html", ".js")
 def files() -> list[Path]:
     found = {path for folder in FOLDERS[:-1] for path in (ROOT / folder).rglob("*") if path.suffix in SUFFIXES}
     found |= {path for path in ROOT.iterdir() if path.suffix in (".md", ".toml") or path.name == "Makefile"}
-    return sorted(p for p in found if "__pycache__" not in p.parts and str(p.relative_to(ROOT)) not in EXEMPT)
+    own = (p for p in found if not IGNORED & set(p.parts))
+    return sorted(p for p in own if str(p.relative_to(ROOT)) not in EXEMPT)
 
 
 def test_there_are_files_to_check():

@@ -12,9 +12,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from metastyle_hub import MetaStyle
 from metastyle_hub.adaptation import AdaptationConfig
+from metastyle_hub.artifacts.config import ArtifactConfig, BaseReference
+from metastyle_hub.artifacts.serialization import Artifact, artifact_files, write_files
 from metastyle_hub.networks.feature_extractor import FeatureExtractor, FeatureSpec
-from metastyle_hub.networks.param_groups import Parameters, is_norm_parameter
+from metastyle_hub.networks.param_groups import Parameters, is_norm_parameter, trainable_parameters
 from metastyle_hub.networks.transformer_net import NetworkConfig, TransformerNet
 
 NETWORK = NetworkConfig(width=4, residual_blocks=1)
@@ -39,6 +42,21 @@ def parameters(
         name: (p + spread * torch.randn(p.shape, generator=generator) if is_norm_parameter(name) else p).to(dtype)
         for name, p in values.items()
     }
+
+
+def random_style(base: MetaStyle, folder: Path, trainable: str = "decoder", seed: int = 0) -> MetaStyle:
+    """A style of random values in its own parameters, saved in a folder, whose name is the style's."""
+    generator = torch.Generator().manual_seed(seed)
+    own = {
+        name: p + 0.1 * torch.randn(p.shape, generator=generator)
+        for name, p in trainable_parameters(base.state_dict(), trainable).items()
+    }
+    config = ArtifactConfig(
+        kind="style", architecture=base.config.architecture, base_model=BaseReference(base.fingerprint, "unshared"),
+        name=folder.name, trainable=trainable, steps=3,
+    )  # fmt: skip
+    write_files(folder, artifact_files(Artifact(config, own)))
+    return base.load_style(folder)
 
 
 def features(seed: int = 0, spec: FeatureSpec = FEATURES, dtype: torch.dtype = torch.float32) -> FeatureExtractor:

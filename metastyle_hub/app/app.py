@@ -166,6 +166,9 @@ def build(studio: Studio, forget_after: float = 600) -> gr.Blocks:
                 video = video_tab(studio, session)
             with gr.Tab(texts.TAB_STYLES, elem_id="tab-styles"):
                 styles = styles_tab(studio, shared, revision)
+            if space := os.getenv("SPACE_ID"):  # scripts/publish.py pushes the page beside the Space
+                with gr.Tab(texts.TAB_DEVICE, elem_id="tab-device"):
+                    gr.Markdown(texts.DEVICE.format(space=space))
         gr.Markdown(texts.FOOT, elem_id="foot")
         connect_lists(studio, revision, shared, compare, mix, video, styles)
         connect_browser(studio, page, revision, shared)

@@ -167,6 +167,15 @@ INTERPOLATED = "mix"
 RENAMED = "**Renamed** to “{name}”."
 ADDED = "**Added** “{name}”."
 
+# ---- on your own device
+TAB_DEVICE = "On your own device"
+DEVICE = (
+    "The same network also runs **in your own browser**: it predicts the style of an artwork, refines it while you "
+    "watch, mixes styles and stylizes the webcam. No image leaves your device, nobody waits in a queue, and after the "
+    "first visit it works without a network.\n\n"
+    "[Open the page in its own tab](https://huggingface.co/spaces/{space}-browser)"
+)
+
 FOOT = (
     "Images stay in this session and are deleted afterwards; styles stay in your browser. The method: *MetaStyle* "
     "(Zhang, Zhu and Zhu, AAAI 2019), built from the paper as [metastyle_hub](https://github.com/metastyle-hub/metastyle_hub)."

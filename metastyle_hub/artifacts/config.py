@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -48,7 +49,13 @@ class ArtifactConfig(Config):
     mix: list[dict[str, Any]] | None = None  # of an interpolated style: [{"name", "weight"}]
     feature_extractor: str = "compact"  # of the training loss; also the one that a predictor was trained with
     training: dict[str, Any] | None = None  # of a base: how it was trained, and its figures
+    weights_sha256: str | None = None  # of model.safetensors; only in the file, see `serialization.artifact_files`
     output_activation: str | None = option(None, "clamp in converted networks, else a sigmoid", choices=(None, "clamp"))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key in ("name", "adaptation", "mix", "training"):
+            object.__setattr__(self, key, _valid_text(getattr(self, key)))
 
     def without_local_paths(self) -> ArtifactConfig:
         """Return the config as it may leave this machine; warn if others cannot load the style."""
@@ -96,6 +103,15 @@ class ArtifactConfig(Config):
         except (TypeError, ValueError, AttributeError) as error:
             raise ArtifactError(f"{CONFIG_FILE} in {where} has a wrong value: {first_line(error)}.") from error
         return config
+
+
+def _valid_text(value: Any) -> Any:
+    """Replace halves of surrogate pairs, which UTF-8 has not, in all strings: names of files are not always UTF-8."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, Mapping):
+        return {_valid_text(key): _valid_text(item) for key, item in value.items()}
+    return [_valid_text(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def is_artifact_config(values: Any) -> bool:

@@ -49,8 +49,10 @@ def convert_johnson(file: str | os.PathLike[str], name: str | None = None) -> Ar
     Raises:
         ArtifactError: if there is no such file, or it is no state dictionary of that network.
 
-    >>> artifact = convert_johnson("candy.pth")
-    >>> MetaStyle(artifact.config, artifact.parameters).save_pretrained("candy")
+    Example::
+
+        artifact = convert_johnson("candy.pth")
+        MetaStyle(artifact.config, artifact.parameters).save_pretrained("candy")
     """
     path, remedy = Path(file), "convert a network of fast_neural_style"
     if not path.is_file():

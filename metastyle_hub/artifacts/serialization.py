@@ -1,4 +1,4 @@
-"""A folder with `config.json` and `model.safetensors`: strict to read, atomic to write, never pickle.
+"""A base or style as `config.json` and `model.safetensors`: strict to read, never pickle.
 
 A base stores the parameters of the whole network, and under "predictor." those of its style predictor, if it has one.
 A style stores one group: "norm" (13 kB), "decoder" (0.4 MB) or "all" (7 MB); the others are those of its base.
@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
-import tempfile
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from metastyle_hub.artifacts.config import CONFIG_FILE, WEIGHTS_FILE, ArtifactConfig, is_artifact_config
+from metastyle_hub.artifacts.config import CONFIG_FILE, WEIGHTS_FILE, ArtifactConfig
+from metastyle_hub.artifacts.storage import file_names, locked, read_file, write_files
+from metastyle_hub.config import expanded
 from metastyle_hub.errors import ArtifactError
 from metastyle_hub.networks.feature_extractor import SPECS
 from metastyle_hub.networks.param_groups import Parameters, trainable_parameters
@@ -30,12 +31,13 @@ from metastyle_hub.networks.style_predictor import MAX_STYLE_SCALES, StylePredic
 from metastyle_hub.networks.transformer_net import meta_network
 
 __all__ = [
-    "Artifact", "artifact_files", "check_folder", "checked_artifact", "expected_tensors", "fingerprint",
-    "missing_files_error", "read_artifact", "write_files",
+    "Artifact", "artifact_files", "checked_artifact", "expected_tensors", "fingerprint", "missing_files_error",
+    "read_artifact", "write_files",
 ]  # fmt: skip
 
 _PREDICTOR = "predictor."  # prefix of the predictor's tensors
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_READS = 5  # of a set of files that others may be writing
 _PICKLES = (".bin", ".pth", ".pt", ".ckpt", ".pkl")
 
 
@@ -57,8 +59,8 @@ class Artifact:
 def fingerprint(parameters: Mapping[str, Tensor]) -> str:
     """Return the SHA-256 over names, shapes and float32 values: equal if and only if the parameters are.
 
-    >>> fingerprint(MetaStyle.from_pretrained().state_dict())[:12]
-    '9a6c4b3d781b'
+    >>> len(fingerprint({"to_rgb.bias": torch.zeros(3)}))
+    64
     """
     digest = hashlib.sha256()
     for name in sorted(parameters):
@@ -77,24 +79,46 @@ def read_artifact(
         folder: with `config.json` and `model.safetensors`.
         where: the name of the folder in messages, default its path.
         config: the parsed `config.json`, if the caller has it.
+
+    Raises:
+        ArtifactError: if they are missing, damaged, or of two different saves.
     """
-    folder, where = Path(folder), where or str(folder)
+    folder, where = expanded(folder), where or str(folder)
     if not folder.is_dir():
         raise ArtifactError(f"There is no folder {where}; check the path.")
     try:
-        names = [path.name for path in folder.iterdir()]
-        if not {CONFIG_FILE, WEIGHTS_FILE} <= set(names):
-            raise missing_files_error(where, names)
-        if config is None:
-            config = ArtifactConfig.from_json((folder / CONFIG_FILE).read_text(encoding="utf-8"), where)
-        tensors = load((folder / WEIGHTS_FILE).read_bytes())
+        for attempt in range(1 if config else _READS):
+            # without a lock first: another user's folder may not be locked, and few folders are written at the moment
+            with locked(folder, shared=True) if attempt else contextlib.nullcontext(False) as alone:
+                found, weights = _read_files(folder, where, config)
+            is_one_set = found.weights_sha256 in (None, hashlib.sha256(weights).hexdigest())
+            if is_one_set or alone:
+                break
+            time.sleep(0.01 * attempt)
+        tensors = load(weights)
     except (OSError, UnicodeDecodeError) as error:
         raise ArtifactError(f"{where} cannot be read: {error}; check its rights, or save it again.") from error
     except (SafetensorError, KeyError) as error:
         raise ArtifactError(
             f"{WEIGHTS_FILE} in {where} is damaged ({error}); save it again, or load it with force_download=True."
         ) from error
-    return checked_artifact(config, tensors, f"{WEIGHTS_FILE} in {where}", "save it again")
+    # in memory a hash of a file has no meaning: `artifact_files` gives the next file its own
+    found = replace(found, weights_sha256=None)
+    artifact = checked_artifact(found, tensors, f"{WEIGHTS_FILE} in {where}", "save it again")
+    if not is_one_set:
+        raise ArtifactError(
+            f"{WEIGHTS_FILE} in {where} is damaged or of another save: its SHA-256 is not that in {CONFIG_FILE}; save "
+            "it again, or load it with force_download=True."
+        )
+    return artifact
+
+
+def _read_files(folder: Path, where: str, config: ArtifactConfig | None) -> tuple[ArtifactConfig, bytes]:
+    if not {CONFIG_FILE, WEIGHTS_FILE} <= (names := file_names(folder)):
+        raise missing_files_error(where, names)
+    if config is None:
+        config = ArtifactConfig.from_json(read_file(folder, CONFIG_FILE).decode(), where)
+    return config, read_file(folder, WEIGHTS_FILE)
 
 
 def missing_files_error(where: str, names: Collection[str]) -> ArtifactError:
@@ -147,55 +171,9 @@ def expected_tensors(config: ArtifactConfig) -> Parameters:
 
 
 def artifact_files(artifact: Artifact, extra: Mapping[str, bytes] | None = None) -> dict[str, bytes]:
-    """Return the files of an artifact by name; `config.json`, which makes it one, comes last."""
+    """Return the files of an artifact by name; `config.json`, with the hash of the weights, comes last."""
     tensors = {**artifact.parameters, **{_PREDICTOR + name: p for name, p in (artifact.predictor or {}).items()}}
     values = {name: p.detach().to("cpu", torch.float32).contiguous() for name, p in tensors.items()}
     weights = save(values, metadata={"format": "pt"})
-    return {WEIGHTS_FILE: weights, **(extra or {}), CONFIG_FILE: artifact.config.to_json().encode()}
-
-
-def write_files(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> Path:
-    """Write files to a folder, each whole or not at all, in their order; it must pass `check_folder`."""
-    folder = Path(folder)
-    check_folder(folder, files)
-    with _writing(folder), tempfile.TemporaryDirectory(".tmp", ".", folder, ignore_cleanup_errors=True) as temporary:
-        for name, data in files.items():
-            (Path(temporary) / name).write_bytes(data)
-        for name in files:
-            (Path(temporary) / name).replace(folder / name)
-    return folder
-
-
-def check_folder(folder: str | os.PathLike[str], names: Collection[str] = (WEIGHTS_FILE, CONFIG_FILE)) -> None:
-    """Create a folder, and refuse it if it cannot hold files of these names.
-
-    Raises:
-        ArtifactError: if it cannot be written, a name has folders in it or is a folder there, or the `config.json` of
-            another library would be overwritten.
-    """
-    folder = Path(folder)
-    config = folder / CONFIG_FILE
-    for name in names:
-        if name in ("", "..") or Path(name).name != name or "\\" in name or "\0" in name:
-            raise ArtifactError(f"{name!r} is no file name to write to {folder}; give a name without folders.")
-    with _writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):  # only creating a file tells whether one can be created
-            pass
-        for name in names:
-            if (folder / name).is_dir():
-                raise ArtifactError(f"{folder / name} is a folder where a file should go; choose another folder.")
-        ours = CONFIG_FILE not in names or not config.is_file()
-        with contextlib.suppress(ValueError, RecursionError):
-            ours = ours or is_artifact_config(json.loads(config.read_bytes()))
-    if not ours:
-        raise ArtifactError(f"{config} belongs to another library and is not overwritten; choose another folder.")
-
-
-@contextlib.contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or error
-        raise ArtifactError(f"{folder} cannot be written: {reason}; choose another folder, or free space.") from error
+    config = replace(artifact.config, weights_sha256=hashlib.sha256(weights).hexdigest())
+    return {WEIGHTS_FILE: weights, **(extra or {}), CONFIG_FILE: config.to_json().encode()}

@@ -3,20 +3,26 @@
     minimize over x   loss(c, s, x),   from x = c
 
 Every image pays for its own optimization. It is the reference for what an adapted network reaches in one pass.
+`optimize_pixels` works at one size, as the paper; `optimize_pixels_coarse_to_fine` starts from a small image, whose
+large shapes the next size keeps (Gatys et al. 2017).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from metastyle_hub.baselines.system import VGG19_STAGES, Baseline
 from metastyle_hub.config import Config, option
-from metastyle_hub.losses import PerceptualLoss
+from metastyle_hub.losses import LossWeights, PerceptualLoss
+from metastyle_hub.networks.feature_extractor import FeatureExtractor, FeatureSpec
 
-__all__ = ["GatysConfig", "GatysStep", "optimize_pixels"]
+__all__ = ["Gatys", "GatysConfig", "GatysStep", "optimize_pixels", "optimize_pixels_coarse_to_fine"]
 
 
 @dataclass(frozen=True)
@@ -42,16 +48,24 @@ class GatysStep:
 
 
 def optimize_pixels(
-    loss: PerceptualLoss, contents: Tensor, style: Tensor, config: GatysConfig | None = None
+    loss: PerceptualLoss,
+    contents: Tensor,
+    style: Tensor,
+    config: GatysConfig | None = None,
+    start: Tensor | None = None,
 ) -> Iterator[GatysStep]:
     """Optimize the pixels of `contents` (B, 3, H, W) towards `style` (1 or B, 3, H', W'); yield every iteration.
 
+    `start` (B, 3, H, W) is the first image, if it is not `contents`.
+
     >>> loss = PerceptualLoss(load_feature_extractor())
-    >>> *_, last = optimize_pixels(loss, content, style, GatysConfig(iterations=50))
+    >>> *_, last = optimize_pixels(loss, content, style_image, GatysConfig(iterations=2))
+    >>> last.index
+    2
     """
     config = config or GatysConfig()
     targets = loss.targets(contents, loss.style_grams(style))
-    pixels = contents.detach().clone().requires_grad_()
+    pixels = (contents if start is None else start).detach().clone().requires_grad_()
     optimizer: torch.optim.Optimizer
     if config.optimizer == "adam":
         optimizer = torch.optim.Adam([pixels], lr=config.learning_rate)
@@ -85,3 +99,67 @@ def optimize_pixels(
         assert values is not None
         total, content, style_term = (float(v.detach().mean()) for v in values)
         yield GatysStep(index, images, total, content, style_term)
+
+
+def optimize_pixels_coarse_to_fine(
+    loss: PerceptualLoss, contents: Tensor, style: Tensor, config: GatysConfig | None = None, scales: int = 3
+) -> Iterator[GatysStep]:
+    """Optimize pixels at 1 / 2^(scales - 1) of the size, ..., at half, at full size; yield every iteration.
+
+    Each size has an equal share of the iterations and starts from the enlarged result of the one before.
+
+    Example::
+
+        *_, last = optimize_pixels_coarse_to_fine(loss, content, style, GatysConfig(iterations=150), scales=3)
+    """
+    config, start, done = config or GatysConfig(), None, 0
+    for scale in reversed(range(scales)):
+        count = (config.iterations - done) // (scale + 1)
+        small, small_style = (x if not scale else _shrunk(x, scale) for x in (contents, style))
+        if start is not None:
+            start = F.interpolate(start, small.shape[-2:], mode="bilinear").clamp(0, 1)
+        for step in optimize_pixels(loss, small, small_style, replace(config, iterations=count), start):
+            yield replace(step, index=done + step.index)
+        start, done = step.images, done + count
+
+
+def _shrunk(images: Tensor, halvings: int) -> Tensor:
+    size = [max(16, round(side / 2**halvings)) for side in images.shape[-2:]]
+    return F.interpolate(images, size, mode="bilinear", antialias=True)
+
+
+class Gatys(Baseline[Tensor]):
+    """The system of Gatys et al.: nothing is trained, every image is optimized.
+
+    Args:
+        loss: its feature extractor compares images.
+        config: of the optimization.
+        scales: above 1, from coarse to fine.
+    """
+
+    def __init__(self, loss: PerceptualLoss, config: GatysConfig | None = None, scales: int = 1) -> None:
+        super().__init__()
+        self.feature_extractor = loss.feature_extractor
+        self.loss, self.config, self.scales, self.multiple = loss, config or GatysConfig(), scales, 1
+
+    @classmethod
+    def published(cls, iterations: int = 500) -> Self:
+        """Return the published setting with random weights: VGG-19 with average pooling, L-BFGS."""
+        stages = (*VGG19_STAGES[:4], VGG19_STAGES[4][:1])
+        spec = FeatureSpec(stages, "relu4_2", tuple(f"relu{s}_1" for s in range(1, 6)), pool="avg")
+        loss = PerceptualLoss(FeatureExtractor(spec, "vgg19 to relu5_1"), LossWeights.paper())
+        return cls(loss, GatysConfig("lbfgs", iterations=iterations))
+
+    def parameter_count(self) -> int:
+        """Return 0: the pixels are the unknowns."""
+        return 0
+
+    def prepare(self, style: Tensor) -> Tensor:
+        """Return the style image itself, whose Gram matrices are computed at the size of the content."""
+        return style
+
+    def transfer(self, content: Tensor, style: Tensor) -> Tensor:
+        """Optimize the pixels of the content images."""
+        with torch.enable_grad():
+            *_, last = optimize_pixels_coarse_to_fine(self.loss, content, style, self.config, self.scales)
+        return last.images

@@ -15,6 +15,7 @@ from metastyle_hub.config import add_arguments, from_arguments
 from metastyle_hub.images.io import load_image
 from metastyle_hub.losses import LossWeights
 from metastyle_hub.model import MetaStyle, StyleStep
+from metastyle_hub.networks.param_groups import trainable_parameters
 
 __all__ = ["configure_adapt"]
 
@@ -49,7 +50,8 @@ def _run(args: argparse.Namespace) -> None:
     content_images = args.content[0] if args.content and len(args.content) == 1 else args.content
     preview = load_image(args.preview) if args.preview else None
     steps = base.adapt_iter(args.style_images, content_images=content_images, name=args.name, config=config)
-    with reserved_folder(args.out):
+    stored = trainable_parameters(base.state_dict(), config.trainable)
+    with reserved_folder(args.out, sum(p.numel() for p in stored.values())):
         started = time.perf_counter()
         step: StyleStep | None = None
         stopped: KeyboardInterrupt | None = None

@@ -65,7 +65,9 @@ def shown_steps(steps: int) -> tuple[int, ...]:
 def demo_steps(base: MetaStyle, demo: Demo) -> Iterator[StyleStep | Image.Image]:
     """Yield the steps of both adaptations, and at the end the image grid.
 
-    >>> *_, grid = demo_steps(MetaStyle.from_pretrained(), Demo())
+    Example::
+
+        *_, grid = demo_steps(MetaStyle.from_pretrained(), Demo())
     """
     content = load_image(demo.content).convert("RGB")
     content.thumbnail((2 * demo.tile, 2 * demo.tile), Image.Resampling.LANCZOS)

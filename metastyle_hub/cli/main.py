@@ -12,12 +12,14 @@ metastyle space                                       the same in the browser
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import logging
 import os
 import sys
 from collections.abc import Sequence
 
+from metastyle_hub.cli.signals import exit_status, interruptible
 from metastyle_hub.errors import MetaStyleError, SettingError
 from metastyle_hub.version import __version__
 
@@ -29,6 +31,7 @@ _COMMANDS = {
     "stylize": ("stylize", "stylize images"),
     "interpolate": ("interpolate", "interpolate styles"),
     "video": ("video", "stylize a video"),
+    "export": ("export", "write ONNX files, for other programs and for the browser"),
     "push": ("hub", "share a style on the Hub"),
     "pull": ("hub", "download a style from the Hub"),
     "list": ("hub", "list styles on the Hub"),
@@ -47,10 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments, default those of the process.
 
     Returns:
-        the exit status: 0, 2 after a user's mistake (one sentence on stderr), or 130 after Ctrl-C.
+        the exit status: 0; 2 after a user's mistake, with one sentence on stderr; 130 after Ctrl-C, 143 after SIGTERM.
 
-    >>> main(["info", "starry"])
-    0
+    Example::
+
+        status = main(["stylize", "photo.jpg", "-s", "starry"])
     """
     for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot encode must not be fatal
         if hasattr(stream, "reconfigure"):
@@ -68,17 +72,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             from metastyle_hub.devices import keep_freed_memory
 
             keep_freed_memory()
-        arguments.run(arguments)
-        sys.stdout.flush()
+        with interruptible():
+            arguments.run(arguments)
+            sys.stdout.flush()
     except BrokenPipeError:  # the reader has closed the pipe, as `head` does; Python would complain at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except MetaStyleError as error:
         print(f"metastyle: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("metastyle: stopped.", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as interrupt:
+        with contextlib.suppress(OSError):  # a closed terminal
+            print("metastyle: stopped.", file=sys.stderr)
+        return exit_status(interrupt)
     return 0
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import sys
 import time
 from pathlib import Path
 
@@ -11,24 +13,27 @@ from tqdm import tqdm
 from metastyle_hub.cli.options import add_device, add_stylize_options, stylize_options
 from metastyle_hub.config import add_arguments, from_arguments
 from metastyle_hub.model import MetaStyle
+from metastyle_hub.video.reader import is_pipe
 from metastyle_hub.video.stylize import VideoConfig
 
 __all__ = ["configure_video"]
 
-_DESCRIPTION = """Stylize a video or an animation, frame by frame; audio is copied. Ctrl-C stops and keeps the frames so
-far. Animations need nothing else, videos need PyAV: pip install 'metastyle-hub[video]'
+_DESCRIPTION = """Stylize a video or an animation, frame by frame; audio stays. Ctrl-C stops and keeps the frames so
+far. Animations need nothing else, videos need PyAV: pip install 'metastyle-hub[video]'. The name - stands for the
+standard input, and for yuv4mpeg to the standard output.
 
     metastyle video walk.mp4 -s starry -o stylized.mp4
-    metastyle video walk.mp4 -s starry -o short.gif --size 240 --max-frames 24"""
+    metastyle video walk.mp4 -s starry -o short.gif --size 240 --max-frames 24
+    ffmpeg -i walk.mp4 -f yuv4mpegpipe - | metastyle video - -s starry -o - | ffplay -"""
 
 
 def configure_video(parser: argparse.ArgumentParser, *, advanced: bool) -> None:
     """Add the arguments of `video`."""
     parser.description = _DESCRIPTION
-    parser.add_argument("video", help="a video, or an animated .gif, .webp or .png")
+    parser.add_argument("video", help="a video, an animated .gif, .webp, .png or .avif, or -")
     parser.add_argument("-s", "--style", required=True, help="folder or Hub repo of a style")
     parser.add_argument(
-        "-o", "--out", type=Path, required=True, help="the file to write: .mp4, .mov, .mkv, .gif, .webp"
+        "-o", "--out", required=True, help="the file to write: .mp4, .mov, .mkv, .gif, .webp, .png, .avif, or -"
     )
     parser.add_argument("--max-frames", type=int, metavar="N", help="only the first N frames")
     add_stylize_options(parser)
@@ -45,7 +50,7 @@ def _run(args: argparse.Namespace) -> None:
     started, index = time.perf_counter(), 0
     stopped: KeyboardInterrupt | None = None
     try:
-        with tqdm(unit="frame", desc=args.out.name[:20]) as progress:
+        with tqdm(unit="frame", desc=Path(args.out).name[:20]) as progress:
             for step in steps:
                 index, progress.total = step.index, step.count
                 progress.update(step.index - progress.n)
@@ -53,6 +58,8 @@ def _run(args: argparse.Namespace) -> None:
         stopped = interrupt
         steps.close()  # type: ignore[attr-defined]  # a generator: closing it completes the file
     if index:
-        print(f"{args.out}: {index} frames, {(time.perf_counter() - started) / index:.2f} s each")
+        seconds = (time.perf_counter() - started) / index
+        with contextlib.suppress(OSError):  # a closed terminal
+            print(f"{args.out}: {index} frames, {seconds:.2f} s each", file=sys.stderr if is_pipe(args.out) else None)
     if stopped:
         raise stopped

@@ -21,18 +21,18 @@ from metastyle_hub.errors import ImageError
 from metastyle_hub.images.io import ImageLike, load_image, to_tensor
 from metastyle_hub.images.transforms import resize_short_side
 
-__all__ = ["ContentImages", "content_dataset"]
+__all__ = ["CONTENT_SIZE", "ContentImages", "content_dataset"]
 
 ContentImages = ImageDataset | ImageLike | Sequence[ImageLike] | None
 """What callers may pass as content images: nothing, an image, several, a folder, or a dataset."""
 
-_SHORT_SIDE = 384  # pixels; crops are smaller, so larger images would only cost memory
+CONTENT_SIZE = 384  # pixels; crops are smaller, so larger images would only cost memory
 _OWN_SHARE = 0.5  # of the crops come from the caller's images, the rest from the built-in ones
 
 
 @lru_cache(maxsize=1)
 def _built_in() -> tuple[Tensor, ...]:
-    return tuple(resize_short_side(to_tensor(load_image(p)), _SHORT_SIDE)[0] for p in example_contents().values())
+    return tuple(resize_short_side(to_tensor(load_image(p)), CONTENT_SIZE)[0] for p in example_contents().values())
 
 
 def content_dataset(images: ContentImages = None) -> ImageDataset:
@@ -72,4 +72,4 @@ def content_dataset(images: ContentImages = None) -> ImageDataset:
 
 def _prepared(image: ImageLike) -> Tensor:
     tensor = to_tensor(load_image(image))
-    return resize_short_side(tensor, _SHORT_SIDE)[0] if min(tensor.shape[-2:]) > _SHORT_SIDE else tensor[0]
+    return resize_short_side(tensor, CONTENT_SIZE)[0] if min(tensor.shape[-2:]) > CONTENT_SIZE else tensor[0]

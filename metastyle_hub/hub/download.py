@@ -13,6 +13,8 @@ from typing import Any
 
 from metastyle_hub.artifacts.config import CONFIG_FILE, WEIGHTS_FILE, ArtifactConfig
 from metastyle_hub.artifacts.serialization import Artifact, expected_tensors, missing_files_error, read_artifact
+from metastyle_hub.artifacts.storage import read_file
+from metastyle_hub.config import expanded
 from metastyle_hub.errors import ArtifactError, HubError
 from metastyle_hub.hub.errors import REPO_ID, hub_client, hub_errors
 
@@ -51,13 +53,15 @@ def locate(source: str | os.PathLike[str], revision: str | None = None) -> Path 
     >>> locate("me/starry@v1")
     ('me/starry', 'v1')
     """
-    text, is_folder = os.fspath(source), not isinstance(source, str)
-    with contextlib.suppress(OSError):  # longer than a path may be
-        is_folder = is_folder or (text != "" and Path(text).is_dir())
+    text, path, is_folder, is_file = os.fspath(source), expanded(source), not isinstance(source, str), False
+    with contextlib.suppress(OSError, ValueError):  # longer than a path may be; a zero byte
+        is_folder, is_file = is_folder or (text != "" and path.is_dir()), path.is_file()
+    if is_file:
+        raise ArtifactError(f"{text} is a file, not the folder of a base or style; name its folder {path.parent}.")
     if is_folder:
         if revision is not None:
             raise ArtifactError(f"{text} is a folder, which has no revision {revision!r}; leave it out.")
-        return Path(text)
+        return path
     repo, at, tail = text.partition("@")
     if not REPO_ID.fullmatch(repo) or (at and not tail):
         raise ArtifactError(f"There is no folder {text}; check the path, or name a Hub repo as user/name.")
@@ -129,9 +133,13 @@ def read_extra(snapshot: Snapshot, name: str, token: str | bool | None = None) -
     """Return a further file of an artifact, such as its card; None if there is none."""
     file = snapshot.folder / name
     try:
-        if file.is_file() or snapshot.repo_id is None:
-            return file.read_bytes() if file.is_file() else None
+        return read_file(snapshot.folder, name)
+    except FileNotFoundError:
+        if snapshot.repo_id is None:
+            return None
     except OSError as error:
+        if snapshot.repo_id is None and not file.is_file():  # a folder of that name
+            return None
         raise ArtifactError(f"{file} cannot be read: {error.strerror}; check its rights.") from error
     from huggingface_hub.errors import RemoteEntryNotFoundError
 

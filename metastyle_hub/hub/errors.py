@@ -74,8 +74,10 @@ def hub_client(token: str | bool | None) -> HfApi:
 def hub_errors(action: str, repo: str, revision: str | None = None) -> Iterator[None]:
     """Raise a `HubError` of one sentence for any failure of the Hub, the network or the cache within the block.
 
-    >>> with hub_errors("loading me/starry", "me/starry"):
-    ...     hub_client(None).hf_hub_download("me/starry", "config.json")
+    Example::
+
+        with hub_errors("loading me/starry", "me/starry"):
+            hub_client(None).hf_hub_download("me/starry", "config.json")
     """
     from huggingface_hub import errors
 

@@ -51,8 +51,8 @@ def list_styles(
     Raises:
         HubError: at once for wrong arguments, while iterating if the Hub fails.
 
-    >>> for style in list_styles("wave", limit=10):
-    ...     print(style.repo_id, style.likes)
+    >>> [style.repo_id for style in list_styles("wave", limit=10)]
+    ['me/wave']
     """
     if sort not in SORTS:
         raise HubError(f"sort must be one of {', '.join(SORTS)}, got {sort!r}.")

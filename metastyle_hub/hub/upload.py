@@ -16,7 +16,9 @@ from PIL import Image
 
 from metastyle_hub.artifacts.config import WEIGHTS_FILE
 from metastyle_hub.artifacts.model_card import CARD_FILE, PREVIEW_FILE, STYLE_FILE, card_image, make_card, merge_cards
-from metastyle_hub.artifacts.serialization import Artifact, artifact_files, write_files
+from metastyle_hub.artifacts.serialization import Artifact, artifact_files
+from metastyle_hub.artifacts.storage import read_file, write_files
+from metastyle_hub.config import expanded
 from metastyle_hub.errors import ArtifactError, HubError
 from metastyle_hub.hub.download import Snapshot, read_extra
 from metastyle_hub.hub.errors import REPO_ID, hub_client, hub_errors
@@ -64,10 +66,10 @@ class UploadOptions:
 
 def save_artifact(folder: str | os.PathLike[str], files: Mapping[str, bytes], license: str | None) -> Path:
     """Write files as `write_artifact` does, but keep the text of an edited card, and one that cannot be parsed."""
-    files = dict(files)
+    folder, files = expanded(folder), dict(files)
     try:
-        existing = read_extra(Snapshot(Path(folder)), CARD_FILE)
-        files[CARD_FILE] = merge_cards(existing, files[CARD_FILE], Path(folder).resolve().name, license)
+        existing = read_extra(Snapshot(folder), CARD_FILE)
+        files[CARD_FILE] = merge_cards(existing, files[CARD_FILE], folder.resolve().name, license)
     except ArtifactError as error:  # a README.md must not cost the user a style
         log.warning("%s The other files are saved to %s, that one stays unchanged.", error, folder)
         del files[CARD_FILE]
@@ -78,12 +80,8 @@ def write_artifact(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -
     """Write files to a folder and delete the images of another style that was there; see `write_files`."""
     replaced = False
     with contextlib.suppress(OSError):  # no such file
-        replaced = (Path(folder) / WEIGHTS_FILE).read_bytes() != files[WEIGHTS_FILE]
-    written = write_files(folder, files)
-    for name in {PREVIEW_FILE, STYLE_FILE} - files.keys() if replaced else ():
-        with contextlib.suppress(OSError):
-            (written / name).unlink()
-    return written
+        replaced = read_file(expanded(folder), WEIGHTS_FILE) != files[WEIGHTS_FILE]
+    return write_files(folder, files, {PREVIEW_FILE, STYLE_FILE} - files.keys() if replaced else ())
 
 
 def push(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import struct
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,12 +16,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from metastyle_hub.errors import ImageError, capitalized
+from metastyle_hub.images.color import color_profile, to_srgb
+from metastyle_hub.images.pages import is_raw_photo, select_full_page
+from metastyle_hub.images.transparency import fill_hidden
 
 __all__ = [
     "DEFAULT_LIMITS",
+    "HEIF_SUFFIXES",
+    "NEEDS_HEIF",
     "READABLE",
     "READABLE_FORMATS",
     "ImageLimits",
@@ -27,7 +34,9 @@ __all__ = [
     "check_range",
     "decode",
     "decode_array",
+    "decode_deep",
     "decode_image",
+    "has_heif",
     "is_decoded",
     "open_image",
     "quoted",
@@ -35,9 +44,12 @@ __all__ = [
 ]
 
 # Raster formats with a signature, decoded in this process. EPS starts Ghostscript, TGA accepts any bytes, ICO nests
-# images of another size. HEIF exists only where an application has registered a plugin for it.
+# images of another size. HEIF needs the package pillow-heif.
 READABLE_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "HEIF")
 READABLE = "JPEG, PNG, WebP, AVIF, GIF, BMP, TIFF or PPM"
+HEIF_SUFFIXES = (".heic", ".heif", ".hif")
+NEEDS_HEIF = "HEIC needs pillow-heif: pip install 'metastyle-hub[heif]'"
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 # Encoders use about ten scans; a hostile file can request one more pass over all its pixels with 100 bytes.
 _MAX_JPEG_SCANS = 50
@@ -80,8 +92,12 @@ def decode(data: bytes, name: str, limits: ImageLimits = DEFAULT_LIMITS) -> Imag
     >>> decode(Path("photo.jpg").read_bytes(), "photo.jpg").mode
     'RGB'
     """
+    if is_raw_photo(data):
+        raise ImageError(f"{name} is a raw photo, which is not developed here; export it as {READABLE}.")
     try:
         with open_image(data) as image:
+            if (missing := select_full_page(image)) is not None:
+                raise ImageError(f"{name} cannot be used: {missing}; export it as {READABLE}.")
             check_pixels(name, *image.size, limits)
             if image.format in ("JPEG", "MPO"):
                 _check_scans(data, name)
@@ -92,6 +108,8 @@ def decode(data: bytes, name: str, limits: ImageLimits = DEFAULT_LIMITS) -> Imag
     except ImageError:
         raise
     except UnidentifiedImageError:
+        if _is_heif(data) and not has_heif():
+            raise ImageError(f"{name} cannot be decoded: {NEEDS_HEIF}, or export it as {READABLE}.") from None
         raise ImageError(
             f"{name} is no image in a format that can be read, or its header is damaged; export it as {READABLE}."
         ) from None
@@ -122,7 +140,7 @@ def decode_image(image: Image.Image, limits: ImageLimits | None = DEFAULT_LIMITS
 def is_decoded(image: Image.Image) -> bool:
     """Return whether this is an image as `decode` makes them, which needs no conversion."""
     plain = type(image) is Image.Image and image.mode in ("RGB", "RGBA") and min(image.size) > 0
-    return plain and not image.info and not image.getexif()
+    return plain and image.info.keys() <= {"dpi"} and not image.getexif()
 
 
 def decode_array(array: npt.NDArray[Any], limits: ImageLimits = DEFAULT_LIMITS) -> Image.Image:
@@ -146,6 +164,45 @@ def decode_array(array: npt.NDArray[Any], limits: ImageLimits = DEFAULT_LIMITS) 
         check_range("image array", float(array.min()), float(array.max()))
         array = (array.clip(0, 1) * 255).round().astype(np.uint8)
     return _to_srgb(Image.fromarray(array))
+
+
+def decode_deep(data: bytes) -> npt.NDArray[np.float32] | None:
+    """Return a PNG or TIFF of 16 bits a channel as (H, W, 3) in [0, 1]; None for any other image.
+
+    Pillow keeps the upper 8 bits of colors. Told that their bytes have the other order, it keeps the lower ones. None
+    too for an image with a color profile or an orientation. The caller has decoded the file before, and so checked it.
+    """
+    with open_image(data) as image:
+        select_full_page(image)
+        raw = {_raw_mode(tile) for tile in image.tile}  # before the metadata: reading those of a PNG decodes it
+        if color_profile(image) is not None or image.getexif().get(_ORIENTATION, 1) != 1:
+            return None
+        if image.mode == "I;16":
+            gray = np.asarray(image).astype(np.float32) / 65535
+            return np.repeat(gray[..., None], 3, axis=2) if image.format == "PNG" else None
+        if image.mode not in ("RGB", "RGBA") or image.format not in ("PNG", "TIFF") or len(raw) != 1:
+            return None
+    name, _, order = raw.pop().partition(";16")
+    order = order.replace("N", "L" if sys.byteorder == "little" else "B")
+    if order not in ("B", "L"):
+        return None
+    halves = []
+    for mode in (f"{name};16{order}", f"{name};16{'BL'[order == 'B']}"):
+        with open_image(data) as image:
+            select_full_page(image)
+            image.tile = [
+                tile._replace(args=(mode, *tile.args[1:]) if isinstance(tile.args, tuple) else mode)
+                for tile in image.tile
+            ]
+            with _without_pillow_limit() if image.format == "TIFF" else contextlib.nullcontext():
+                halves.append(np.asarray(image)[..., :3])
+    upper, lower = halves
+    return (upper * np.float32(256) + lower) / np.float32(65535)
+
+
+def _raw_mode(tile: Any) -> str:
+    """The order of samples in a part of a file, such as "RGB;16B"."""
+    return str(tile.args[0] if isinstance(tile.args, tuple) else tile.args)
 
 
 def check_pixels(name: str, width: int, height: int, limits: ImageLimits | None) -> None:
@@ -185,8 +242,25 @@ def open_image(data: bytes) -> ImageFile.ImageFile:
         UnidentifiedImageError: if no format matches. Damaged files raise nearly anything.
     """
     Image.init()
+    if _is_heif(data):
+        has_heif()
     with _without_pillow_limit():
         return Image.open(BytesIO(data), formats=[name for name in READABLE_FORMATS if name in Image.OPEN])
+
+
+@functools.cache
+def has_heif() -> bool:
+    """Return whether HEIC images can be read; Pillow then has the plugin of pillow-heif."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return "HEIF" in Image.OPEN  # of an application
+    register_heif_opener()
+    return True
+
+
+def _is_heif(data: bytes) -> bool:
+    return data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS
 
 
 @contextlib.contextmanager
@@ -214,7 +288,8 @@ def _check_scans(data: bytes, name: str) -> None:
 def _to_srgb(image: Image.Image) -> Image.Image:
     """Convert a loaded image of any mode to a new, upright "RGB" or "RGBA" image in sRGB.
 
-    The result has no metadata: an orientation or a profile left in place would be applied a second time.
+    The result has no metadata but its resolution, `info["dpi"]`: an orientation or a profile left in place would be
+    applied a second time. Colors under transparent pixels are replaced, see `fill_hidden`.
     """
     source, alpha = image, None
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
@@ -225,10 +300,11 @@ def _to_srgb(image: Image.Image) -> Image.Image:
         rgba = image.convert("RGBA")
         alpha = rgba.getchannel("A")
         image = image.getchannel("L") if image.mode == "LA" else rgba.convert("RGB")
-    rgb = _apply_profile(image, source.info.get("icc_profile"))
+    rgb = to_srgb(image, color_profile(source))
     if alpha is not None and alpha.getextrema() != (255, 255):
+        rgb = fill_hidden(rgb, alpha)
         rgb.putalpha(alpha)
-    rgb.info = {}
+    rgb.info = _resolution(source.info.get("dpi"))
     with contextlib.suppress(Exception):  # broken metadata is no reason to refuse an image that decodes
         orientation = source.getexif().get(_ORIENTATION)
         rgb.getexif()[_ORIENTATION] = orientation
@@ -237,33 +313,13 @@ def _to_srgb(image: Image.Image) -> Image.Image:
     return rgb
 
 
-def _apply_profile(image: Image.Image, icc: Any) -> Image.Image:
-    """Convert an opaque 8-bit image to a new "RGB" image in sRGB, through its color profile if it is usable."""
-    if icc:
-        # viewers ignore a broken profile, or one of another kind of image
-        with contextlib.suppress(Exception):
-            profile = ImageCms.ImageCmsProfile(BytesIO(icc))
-            mode = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}[profile.profile.xcolor_space.strip()]
-            fits = (mode == "CMYK") == (image.mode == "CMYK") and (mode != "L" or image.mode in ("1", "L"))
-            transform = ImageCms.buildTransform(
-                profile,
-                ImageCms.createProfile("sRGB"),
-                mode,
-                "RGB",
-                ImageCms.Intent.RELATIVE_COLORIMETRIC,
-                ImageCms.Flags.BLACKPOINTCOMPENSATION,
-            )
-            if fits and (mode != "RGB" or not _is_identity(transform)):
-                return transform.apply(image.convert(mode))
-    return image.convert("RGB")
-
-
-def _is_identity(transform: ImageCms.ImageCmsTransform) -> bool:
-    """Most profiles are sRGB; applying them costs time and changes pixels by one level."""
-    levels = np.linspace(0, 255, 9).round().astype(np.uint8)
-    cube = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(27, 27, 3)
-    converted = np.asarray(transform.apply(Image.fromarray(cube)))
-    return int(np.abs(converted.astype(int) - cube).max()) <= 1
+def _resolution(dpi: Any) -> dict[str | tuple[int, int], Any]:
+    """Return `info` with the resolution in dots per inch, if it is one that can be written again."""
+    with contextlib.suppress(TypeError, ValueError, OverflowError, ZeroDivisionError):
+        values = tuple(float(value) for value in dpi)
+        if len(values) == 2 and all(1 < value < 65_535 for value in values):
+            return {"dpi": values}
+    return {}
 
 
 def _to_8_bit(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:

@@ -13,12 +13,29 @@ from pathlib import Path
 
 from PIL import Image
 
+from metastyle_hub.config import expanded
 from metastyle_hub.errors import ImageError
-from metastyle_hub.images.decoding import DEFAULT_LIMITS, READABLE, READABLE_FORMATS, ImageLimits, quoted, reason
+from metastyle_hub.images.decoding import (
+    DEFAULT_LIMITS,
+    HEIF_SUFFIXES,
+    NEEDS_HEIF,
+    READABLE,
+    READABLE_FORMATS,
+    ImageLimits,
+    has_heif,
+    quoted,
+    reason,
+)
 
-__all__ = ["list_images", "read_bytes"]
+__all__ = ["find_images", "list_images", "read_bytes"]
 
 _CHUNK = 1 << 16  # bytes of a download between two checks of the time
+_NO_IMAGES = ("BUFR", "GRIB", "HDF5", "FITS", "MPEG", "PDF")  # formats of data, videos and documents in Pillow's list
+# images of formats that Pillow does not know: raw photos of cameras, JPEG XL, drawings
+_UNREADABLE = frozenset({
+    ".3fr", ".arw", ".cr2", ".cr3", ".dng", ".erf", ".iiq", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2",
+    ".sr2", ".srw", ".x3f", ".jxl", ".svg", ".exr", ".hdr",
+})  # fmt: skip
 
 
 def read_bytes(source: str | os.PathLike[str], limits: ImageLimits = DEFAULT_LIMITS) -> bytes:
@@ -30,7 +47,7 @@ def read_bytes(source: str | os.PathLike[str], limits: ImageLimits = DEFAULT_LIM
     name, text = quoted(source), os.fsdecode(source)
     if isinstance(source, str) and text.lower().startswith(("http://", "https://")):
         return _download(text, limits)
-    path = Path(text)
+    path = expanded(source)
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
@@ -54,9 +71,7 @@ def read_bytes(source: str | os.PathLike[str], limits: ImageLimits = DEFAULT_LIM
 
 
 def list_images(folder: str | os.PathLike[str], recursive: bool = True) -> list[Path]:
-    """Return the image files of a folder, chosen by suffix and sorted.
-
-    Hidden files and folders are left out, and links to folders are not followed.
+    """Return the image files of a folder, chosen by suffix and sorted; see `find_images`.
 
     Raises:
         ImageError: if the folder does not exist or holds no image.
@@ -64,17 +79,55 @@ def list_images(folder: str | os.PathLike[str], recursive: bool = True) -> list[
     >>> list_images("photos")
     [PosixPath('photos/beach.jpg'), PosixPath('photos/old/harbor.png')]
     """
-    if not Path(folder).is_dir():
-        raise ImageError(f"{quoted(folder)} is not a folder; pass the path of a folder with images in it.")
-    suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in READABLE_FORMATS}
-    found = []
-    for place, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if recursive and not name.startswith(".")]
-        paths = [Path(place, name) for name in files if not name.startswith(".")]
-        found += [path for path in paths if path.suffix.lower() in suffixes and path.is_file()]
+    found, left_out = find_images(folder, recursive)
     if not found:
-        raise ImageError(f"There is no image in {quoted(folder)}; put {READABLE} files there.")
-    return sorted(found)
+        example = next((f"; {quoted(path)} is left out: {why}" for path, why in left_out.items()), "")
+        raise ImageError(f"There is no image in {quoted(folder)}{example}; put {READABLE} files there.")
+    return found
+
+
+def find_images(folder: str | os.PathLike[str], recursive: bool = True) -> tuple[list[Path], dict[Path, str]]:
+    """Return the image files of a folder, sorted, and those images and folders that cannot be used, with the reason.
+
+    They are chosen by suffix. Links are followed, but into no folder twice. Hidden files and folders are not looked at.
+
+    Raises:
+        ImageError: if the folder does not exist.
+
+    >>> paths, left_out = find_images("photos")
+    """
+    folder = expanded(folder)
+    if not folder.is_dir():
+        raise ImageError(f"{quoted(folder)} is not a folder; pass the path of a folder with images in it.")
+    formats = Image.registered_extensions()
+    readable = {suffix for suffix, name in formats.items() if name in (*READABLE_FORMATS, "MPO", "DIB")}
+    readable |= set(HEIF_SUFFIXES) if has_heif() else set()
+    found: list[Path] = []
+    left_out: dict[Path, str] = {}
+    seen: set[tuple[int, int]] = set()
+
+    def refused(error: OSError) -> None:
+        left_out[Path(error.filename)] = reason(error)
+
+    for place, folders, files in os.walk(folder, onerror=refused, followlinks=True):
+        status = Path(place).stat()
+        if (status.st_dev, status.st_ino) in seen and status.st_ino:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if recursive and not name.startswith("."))
+        for path in (Path(place, name) for name in files if not name.startswith(".")):
+            suffix = path.suffix.lower()
+            if suffix not in readable:
+                if suffix in HEIF_SUFFIXES:
+                    left_out[path] = NEEDS_HEIF
+                elif (suffix in formats and formats[suffix] not in _NO_IMAGES) or suffix in _UNREADABLE:
+                    left_out[path] = f"{suffix} is not read; export it as {READABLE}"
+            elif path.is_file():
+                found.append(path)
+            else:
+                left_out[path] = "it is no file, or a link to none"
+    return sorted(found), dict(sorted(left_out.items()))
 
 
 def _download(url: str, limits: ImageLimits) -> bytes:

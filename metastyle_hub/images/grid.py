@@ -32,7 +32,7 @@ def image_grid(
         tile: pixels a side of the square.
         gap: pixels between tiles.
 
-    >>> image_grid([[content, style, stylized]], ["content", "style", "stylized"]).save("grid.png")
+    >>> image_grid([[image, image.rotate(90)]], ["content", "stylized"]).save("grid.png")
     """
     size = max(11, tile // 14)
     font = ImageFont.load_default(size)

@@ -8,11 +8,8 @@ Every image is read and decoded once: `to_tensor` converts what `load_image` ret
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-import secrets
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -28,12 +25,13 @@ from metastyle_hub.images.decoding import (
     check_range,
     decode,
     decode_array,
+    decode_deep,
     decode_image,
     is_decoded,
     quoted,
-    reason,
 )
 from metastyle_hub.images.files import list_images, read_bytes
+from metastyle_hub.images.output import check_writable, save_image
 from metastyle_hub.images.transforms import check_shape
 
 __all__ = [
@@ -43,6 +41,7 @@ __all__ = [
     "combined_sha256",
     "image_sha256",
     "list_images",
+    "load_deep",
     "load_image",
     "load_image_with_sha256",
     "save_image",
@@ -54,19 +53,6 @@ __all__ = [
 ImageLike: TypeAlias = Image.Image | str | os.PathLike[str] | torch.Tensor | npt.NDArray[Any]
 """A PIL image; the path or the http(s) URL of an image file; a tensor (3, H, W) or (1, 3, H, W), float in [0, 1] or
 uint8; or an array (H, W), (H, W, 3) or (H, W, 4), float in [0, 1] or uint8."""
-
-# No subsampling and quality 95: brush strokes are fine colored detail, which 4:2:0 smears visibly.
-_WRITABLE: dict[str, tuple[str, dict[str, Any]]] = {
-    ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
-    ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
-    ".png": ("PNG", {}),
-    ".webp": ("WEBP", {"quality": 95}),
-    ".avif": ("AVIF", {"quality": 90}),
-    ".tif": ("TIFF", {"compression": "tiff_adobe_deflate"}),
-    ".tiff": ("TIFF", {"compression": "tiff_adobe_deflate"}),
-    ".bmp": ("BMP", {}),
-}
-_NO_ALPHA = ("JPEG", "BMP")
 
 
 def load_image(source: ImageLike, limits: ImageLimits = DEFAULT_LIMITS) -> Image.Image:
@@ -121,6 +107,28 @@ def load_image_with_sha256(source: ImageLike, limits: ImageLimits = DEFAULT_LIMI
     digest = hashlib.sha256(f"{image.width}x{image.height} {image.mode}\n".encode())
     digest.update(image.tobytes())
     return image, digest.hexdigest()
+
+
+def load_deep(source: ImageLike, limits: ImageLimits = DEFAULT_LIMITS) -> torch.Tensor:
+    """Load an image as a float tensor (1, 3, H, W) in [0, 1], with all 16 bits of a PNG or TIFF that has them.
+
+    Other images, and those with a color profile, transparency or an orientation, have the 8 bits of `load_image`.
+
+    Raises:
+        ImageError: for an image that cannot be used.
+
+    >>> load_deep("photo.jpg").shape
+    torch.Size([1, 3, 48, 64])
+    """
+    if isinstance(source, torch.Tensor):
+        return to_tensor(source)
+    if not isinstance(source, str | os.PathLike):
+        return to_tensor(load_image(source, limits))
+    data = read_bytes(source, limits)
+    image = decode(data, quoted(source), limits)
+    if (deep := decode_deep(data)) is not None and deep.shape[:2] == image.size[::-1] and image.mode == "RGB":
+        return torch.from_numpy(deep).permute(2, 0, 1)[None].contiguous()  # (1, 3, H, W)
+    return to_tensor(image)
 
 
 def image_sha256(source: ImageLike) -> str:
@@ -196,7 +204,7 @@ def to_pil(tensor: torch.Tensor) -> Image.Image:
 def with_alpha(rgb: Image.Image, like: Image.Image) -> Image.Image:
     """Return `rgb` with the transparency of `like`, resized to fit; `rgb` itself if `like` has none.
 
-    >>> with_alpha(stylized, load_image("logo.png")).mode
+    >>> with_alpha(image, load_image("logo.png")).mode
     'RGBA'
     """
     if not like.has_transparency_data:
@@ -207,54 +215,3 @@ def with_alpha(rgb: Image.Image, like: Image.Image) -> Image.Image:
     rgba = rgb.convert("RGB")
     rgba.putalpha(alpha)
     return rgba
-
-
-def check_writable(path: str | os.PathLike[str]) -> None:
-    """Refuse a path that `save_image` could not write, before the image is computed. Nothing is created.
-
-    Raises:
-        ImageError: for a suffix of no writable format, or a place where no file can be created.
-
-    >>> check_writable("out/starry.jpg")
-    """
-    target, name = Path(path), quoted(path)
-    if target.suffix.lower() not in _WRITABLE:
-        raise ImageError(f"{name} names no image format to write; end it in one of {', '.join(_WRITABLE)}.")
-    try:
-        folder = next((p for p in target.parents if p.exists()), Path())
-        is_free = not target.is_dir() and folder.is_dir() and os.access(folder, os.W_OK)
-    except OSError as error:  # a name that is too long
-        raise ImageError(f"{name} cannot be written: {reason(error)}; try another place.") from error
-    if not is_free:
-        raise ImageError(f"{name} cannot be written there; try another place.")
-
-
-def save_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
-    """Write an image in the format of the suffix, completely or not at all, and create missing folders.
-
-    Formats without alpha (JPEG, BMP) get a white background.
-
-    Raises:
-        ImageError: for a suffix of no writable format, or if the file cannot be written.
-
-    >>> save_image(image, "out/starry.jpg")
-    """
-    target, name = Path(path), quoted(path)
-    check_writable(path)
-    format, options = _WRITABLE[target.suffix.lower()]
-    image = decode_image(image, None)
-    if image.mode == "RGBA" and format in _NO_ALPHA:
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image).convert("RGB")
-    # not tempfile, whose files other users cannot read after the rename; a short name, because names have a limit
-    partial = target.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("xb") as file:
-            image.save(file, format=format, **options)
-        partial.replace(target)
-    except Exception as error:  # encoders raise as many kinds as decoders do
-        raise ImageError(f"{name} cannot be written: {reason(error)}; try another place or format.") from error
-    finally:
-        with contextlib.suppress(OSError):  # without a folder there is nothing to remove
-            partial.unlink(missing_ok=True)

@@ -11,6 +11,8 @@ from metastyle_hub.errors import ImageError
 from metastyle_hub.images.decoding import DEFAULT_LIMITS
 
 __all__ = [
+    "MIN_SIDE",
+    "SIDE_MULTIPLE",
     "Padding",
     "center_crop",
     "check_shape",
@@ -21,6 +23,7 @@ __all__ = [
     "resize_short_side",
 ]
 
+SIDE_MULTIPLE, MIN_SIDE = 4, 32  # pixels: what `pad_to_multiple` makes of an image for the network
 _LUMA = (0.299, 0.587, 0.114)  # Y of YCbCr (ITU-R BT.601)
 
 
@@ -76,7 +79,9 @@ def center_crop(tensor: torch.Tensor, size: int | tuple[int, int]) -> torch.Tens
     return tensor[..., top : top + height, left : left + width]
 
 
-def pad_to_multiple(tensor: torch.Tensor, multiple: int = 4, minimum: int = 32) -> tuple[torch.Tensor, Padding]:
+def pad_to_multiple(
+    tensor: torch.Tensor, multiple: int = SIDE_MULTIPLE, minimum: int = MIN_SIDE
+) -> tuple[torch.Tensor, Padding]:
     """Pad by reflection until both sides are multiples of `multiple` and at least `minimum`.
 
     Works for any size: an image smaller than its padding is reflected repeatedly. Without padding, the tensor itself is

@@ -38,8 +38,11 @@ class StylePredictor(nn.Module):
         scales: number of scales whose Gram matrices it sees, the largest first.
         parameters: of the network, for the names and shapes of its norm parameters.
 
-    >>> predictor = StylePredictor(extractor.spec.gram_channels, 3, theta)
-    >>> initial = predictor.initialization(theta, loss.style_grams(style, 3))
+    >>> theta = TransformerNet().parameter_dict()
+    >>> predictor = StylePredictor((64,), 1, theta)
+    >>> initial = predictor.initialization(theta, [torch.eye(64)[None]])
+    >>> torch.equal(initial["decoder.0.norm.weight"], theta["decoder.0.norm.weight"])
+    True
     """
 
     def __init__(self, channels: Sequence[int], scales: int, parameters: Mapping[str, Tensor]) -> None:

@@ -27,6 +27,7 @@ from metastyle_hub.networks.layers import ConvNorm, ReflectionConv2d, ResidualBl
 from metastyle_hub.networks.param_groups import Parameters
 
 __all__ = [
+    "LOGIT_RANGE",
     "NetworkConfig",
     "TransformOutput",
     "TransformerNet",
@@ -38,7 +39,7 @@ __all__ = [
 ]
 
 _THREAD = threading.local()
-_LOGIT_RANGE = (0.05, 0.95)  # few photos have values beyond, so a style would extrapolate there
+LOGIT_RANGE = (0.05, 0.95)  # few photos have values beyond, so a style would extrapolate there
 
 
 @dataclass(frozen=True)
@@ -125,8 +126,6 @@ class TransformerNet(nn.Module):
     ) -> Tensor | None:
         """Return the map that the biases of a norm scale: noise in a sixteenth of the channels, ones in the others.
 
-        Noise injection goes back to StyleGAN (Karras et al. 2019); here the field is fixed, so tiles agree.
-
         Args:
             images: (B, 3, H, W), for size, dtype and device.
             channels: of the layer.
@@ -136,25 +135,32 @@ class TransformerNet(nn.Module):
         Returns:
             (1, channels, H * scale / 4, W * scale / 4), or None without noise injection.
         """
+        return _with_ones(self.noise(images, channels, scale, noise_offset), channels)
+
+    def noise(self, images: Tensor, channels: int, scale: int, noise_offset: tuple[int, int] = (0, 0)) -> Tensor | None:
+        """Return the first channels of `noise_bias_map`, those with noise: (1, channels // 16, ...), or None.
+
+        Noise injection goes back to StyleGAN (Karras et al. 2019); here the field is fixed, so tiles agree.
+        """
         noisy = channels // 16 if self.config.noise_injection else 0
         if not noisy:
             return None
         height, width = (side // 4 * scale for side in images.shape[-2:])
-        noise = noise_field(noisy, height, width, (noise_offset[0] * scale, noise_offset[1] * scale)).to(images)
-        bias_map = torch.cat([noise, noise.new_ones(1, channels - noisy, height, width)], 1)
-        return bias_map.contiguous(memory_format=torch.channels_last)
+        return noise_field(noisy, height, width, (noise_offset[0] * scale, noise_offset[1] * scale)).to(images)
 
     def logit_bias_map(self, images: Tensor) -> Tensor | None:
-        """Return the map that the biases of the last norm scale: logits z, -z, and ones: (B, 32, H, W).
+        """Return the map that the biases of the last norm scale: logits z, -z, and ones: (B, 32, H, W)."""
+        return _with_ones(self.content_logits(images), self.config.width)
+
+    def content_logits(self, images: Tensor) -> Tensor | None:
+        """Return the first channels of `logit_bias_map`, z and -z: (B, 6, H, W), or None without logit skip.
 
         The values are clamped to [0.05, 0.95]: the logits of 0 and 1 are infinite.
         """
         if not self.config.logit_skip:
             return None
-        z = torch.logit(images.clamp(*_LOGIT_RANGE))
-        width = self.config.width
-        ones = torch.ones_like(images[:, :1]).expand(-1, max(0, width - 6), -1, -1)
-        return torch.cat([z, -z, ones], 1)[:, :width].contiguous(memory_format=torch.channels_last)
+        z = torch.logit(images.clamp(*LOGIT_RANGE))
+        return torch.cat([z, -z], 1)[:, : self.config.width]
 
     @torch.no_grad()
     def _initialize_identity(self) -> None:
@@ -173,6 +179,14 @@ class TransformerNet(nn.Module):
     def parameter_dict(self) -> Parameters:
         """Return copies of the parameters by name, detached."""
         return {name: p.detach().clone() for name, p in self.named_parameters()}
+
+
+def _with_ones(bias_map: Tensor | None, channels: int) -> Tensor | None:
+    """Add channels of ones up to `channels`: (B, C, H, W) -> (B, channels, H, W), channels-last."""
+    if bias_map is None:
+        return None
+    ones = bias_map.new_ones(1, 1, 1, 1).expand(len(bias_map), channels - bias_map.shape[1], *bias_map.shape[-2:])
+    return torch.cat([bias_map, ones], 1).contiguous(memory_format=torch.channels_last)
 
 
 def transform(

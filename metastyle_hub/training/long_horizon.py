@@ -102,8 +102,10 @@ class LongHorizonTrainer(MetaTrainer):
     Raises:
         SettingError: on several processes: each would have its own buffer, and a checkpoint stores one.
 
-    >>> for step in LongHorizonTrainer(LongHorizonConfig(steps=4000), extractor, photos, artworks).run():
-    ...     print(step.index, step.query)
+    Example::
+
+        for step in LongHorizonTrainer(LongHorizonConfig(steps=4000), extractor, photos, artworks).run():
+            print(step.index, step.query)
     """
 
     config: LongHorizonConfig

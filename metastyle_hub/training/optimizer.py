@@ -40,7 +40,7 @@ class KernelMuon(torch.optim.Muon):
     Raises:
         ValueError: for a parameter of fewer than two dimensions.
 
-    >>> KernelMuon(p for p in network.parameters() if is_kernel(p))
+    >>> optimizer = KernelMuon(p for p in TransformerNet().parameters() if is_kernel(p))
     """
 
     def __init__(self, kernels: Iterable[Tensor], lr: float = 1e-3, **group: Any) -> None:

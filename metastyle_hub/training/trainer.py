@@ -66,9 +66,11 @@ class MetaTrainer:
     Raises:
         SettingError: if the checkpoint belongs to another run, or `init` is a converted network.
 
-    >>> trainer = MetaTrainer(config, extractor, photos, artworks, checkpoint="runs/base/checkpoint.pt")
-    >>> for step in trainer.run():
-    ...     print(step.index, step.query)
+    Example::
+
+        trainer = MetaTrainer(config, extractor, photos, artworks, checkpoint="runs/base/checkpoint.pt")
+        for step in trainer.run():
+            print(step.index, step.query)
     """
 
     def __init__(

@@ -1,7 +1,10 @@
 """Videos and animations, frame by frame, with temporal smoothing.
 
-stylize.py    a video in, a video out: a stream of frames
-temporal.py   temporal smoothing of static regions
-reader.py     frames and audio of videos (PyAV, the extra `video`) and of animations (Pillow)
-writer.py     the same in the other direction, whole or not at all
+stylize.py      a video in, a video out: a stream of frames
+temporal.py     temporal smoothing of static regions, and along the optical flow (flow.py, OpenCV)
+reader.py       open by content: demuxer.py for videos (PyAV, the extra `video`), animation.py (Pillow)
+timeline.py     times that increase, whatever the file states
+color.py        decoded frames to upright sRGB: high dynamic range, wide gamut, pixel shape
+writer.py       H.264 with audio.py, animations, yuv4mpeg; whole or not at all (interrupts.py)
+frames.py       frames and audio packets
 """

@@ -1,4 +1,4 @@
-"""Write frames: videos as H.264 with the audio of the source, animations as GIF, WebP or PNG."""
+"""Write frames: videos as H.264 with the audio of the source, animations, and yuv4mpeg for pipes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 import secrets
 from collections.abc import Iterator
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,12 @@ from PIL import Image
 from torch import Tensor
 
 from metastyle_hub.errors import VideoError, first_line
-from metastyle_hub.images.io import to_pil
-from metastyle_hub.video.reader import ANIMATIONS, AudioPacket, Frame, VideoSource, pyav
+from metastyle_hub.images.decoding import quoted
+from metastyle_hub.video.animation import ANIMATIONS, Animation
+from metastyle_hub.video.audio import AudioTrack
+from metastyle_hub.video.frames import AudioPacket, Frame, pyav
+from metastyle_hub.video.interrupts import interrupts_held
+from metastyle_hub.video.reader import VideoSource, is_pipe
 
 __all__ = ["VideoWriter", "check_target"]
 
@@ -25,25 +28,42 @@ log = logging.getLogger(__name__)
 
 _CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 _TIME_BASE = Fraction(1, 90_000)  # seconds a tick: exact for every common frame rate
-_AUDIO_CODECS = ("aac", "mp3", "ac3", "eac3", "opus", "flac", "alac")  # which these containers hold unchanged
 _BT709 = 1  # the number of this color matrix in H.264; without it players differ, and colors shift
+_HD_HEIGHT = 720  # yuv4mpeg states no matrix; readers take that of BT.709 from 720 lines on
 
 
 def check_target(target: str | os.PathLike[str]) -> Path:
     """Refuse a file that could not be written, before any frame is computed. Nothing is created.
 
     Raises:
-        VideoError: for a suffix of no writable format, a place where no file can be created, or without PyAV.
+        VideoError: for a suffix of no writable format, a place where no file can be created, a write-protected file, or
+            without PyAV.
     """
-    path = Path(target)
-    if path.suffix.lower() not in (*_CONTAINERS, *ANIMATIONS):
-        suffixes = ", ".join((*_CONTAINERS, *ANIMATIONS))
-        raise VideoError(f"{path} names no video format to write; end it in one of {suffixes}.")
-    folder = next((parent for parent in path.absolute().parents if parent.exists()), Path())
-    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise VideoError(f"{path} cannot be written there; try another place.")
-    if path.suffix.lower() in _CONTAINERS:
+    path = Path(target).expanduser()
+    if is_pipe(target):
         pyav()
+        return path
+    suffix = path.suffix.lower()
+    if suffix not in (*_CONTAINERS, *ANIMATIONS):
+        suffixes = ", ".join((*_CONTAINERS, *ANIMATIONS))
+        raise VideoError(f"{quoted(path)} names no video format to write; end it in one of {suffixes}.")
+    try:
+        place = path.resolve()  # a link stays, and its target is written
+        folder = next((parent for parent in place.parents if parent.exists()), Path())
+        fits = folder.is_dir() and os.access(folder, os.W_OK) and (place.is_file() or not place.exists())
+        protected = place.is_file() and not (place.stat().st_mode & 0o222 and os.access(place, os.W_OK))
+    except (OSError, RuntimeError, ValueError) as error:  # a name that is too long, a loop of links, a null byte
+        raise VideoError(f"{quoted(path)} cannot be written ({first_line(error)}); try another place.") from error
+    if protected:
+        raise VideoError(f"{quoted(path)} is write-protected; name another target, or change its mode.")
+    if not fits:
+        raise VideoError(f"{quoted(path)} cannot be written there; try another place.")
+    if suffix in _CONTAINERS:
+        pyav()
+    else:
+        Image.init()
+        if ANIMATIONS[suffix] not in Image.SAVE_ALL:
+            raise VideoError(f"This build of Pillow does not write animated {suffix} files; name a .webp or .gif.")
     return path
 
 
@@ -51,86 +71,104 @@ class VideoWriter:
     """Writes frames in order. The file exists after `finish`, and not at all after `discard`.
 
     Args:
-        target: the file.
-        source: the video whose frame rate and audio stream are used.
+        target: the file, or "-" for yuv4mpeg to the standard output.
+        source: the video whose frame rate, audio and number of loops are used.
         crf: constant rate factor of H.264: 0 is lossless, 18 visually lossless, 28 small.
 
-    >>> writer = VideoWriter("stylized.mp4", open_video("walk.mp4"), crf=18)
-    >>> writer.add(Frame(image, start=Fraction(0)))
+    >>> source = open_video("walk.mp4")
+    >>> writer = VideoWriter("stylized.mp4", source, crf=18)
+    >>> writer.add(next(part for part in source if isinstance(part, Frame)))
     >>> writer.finish()
     True
     """
 
     def __init__(self, target: str | os.PathLike[str], source: VideoSource, crf: int) -> None:
         self.target, self._source, self._crf = check_target(target), source, crf
-        self._partial = self.target.with_name(f".{secrets.token_hex(8)}.tmp")
+        self._is_pipe = is_pipe(target)
+        self._place = self.target.resolve()
+        self._partial = self._place.with_name(f".{secrets.token_hex(8)}.tmp")
         self._container: Any = None
         self._video: Any = None
-        self._audio: Any = None
+        self._tracks: list[AudioTrack] = []
         self._early: list[AudioPacket] = []  # audio before the first frame, which opens the file
-        self._images: list[Image.Image] = []
-        self._starts: list[Fraction] = []
-        self._duration: Fraction | None = None  # of the last frame
+        self._animation = Animation(source.loop) if self._place.suffix.lower() in ANIMATIONS else None
+        self._last: Frame | None = None
+        self._ticks = -1  # of the last frame
+        self._is_finished = False
 
     def add(self, frame: Frame) -> None:
         """Write the next frame; all have the size of the first.
 
         Raises:
             VideoError: if it cannot be written.
+            BrokenPipeError: if no one reads the standard output any more.
         """
-        self._starts.append(frame.start)
-        self._duration = frame.duration
-        if self.target.suffix.lower() in ANIMATIONS:
-            self._images.append(to_pil(frame.image))
-            return
-        with self._errors():
-            if self._container is None:
-                self._open(frame.image)
-            array = (frame.image[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().numpy()  # (H, W, 3)
-            height, width = self._video.height, self._video.width
-            encoded = pyav().VideoFrame.from_ndarray(array[:height, :width].copy(), format="rgb24")
-            encoded = encoded.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
-            encoded.pts, encoded.time_base = round(frame.start / _TIME_BASE), _TIME_BASE
-            self._container.mux(self._video.encode(encoded))
+        with (
+            self._errors(),
+            interrupts_held(),
+        ):  # a packet lost between encoder and file would spoil the frames after it
+            if self._animation is not None:
+                self._animation.add(frame)
+            else:
+                if self._container is None:
+                    self._open(frame.image)
+                self._encode(frame)
+            self._last = frame
 
     def mux_audio(self, audio: AudioPacket) -> None:
-        """Copy an audio packet of the source.
+        """Take an audio packet of the source; it is written when the images have come as far.
 
         Raises:
             VideoError: if it cannot be written.
         """
+        if self._animation is not None or self._is_pipe:
+            return
         if self._container is None:
             self._early.append(audio)
-        elif self._audio is not None:
-            with self._errors():
-                audio.packet.stream = self._audio
-                self._container.mux(audio.packet)
+        else:
+            self._tracks[audio.track].add(audio)
 
     def finish(self) -> bool:
         """Complete the file and move it to its place; return False if there is none because there was no frame.
 
+        A second call does nothing.
+
         Raises:
             VideoError: if it cannot be written.
         """
-        if not self._starts:
+        if self._is_finished:
+            return True
+        if self._last is None:
             self.discard()
             return False
-        with self._errors():
-            if self._container is None:
-                self._save_animation()
+        duration = self._last.duration or 1 / self._source.rate
+        with self._errors(), interrupts_held():
+            if self._animation is not None:
+                self._place.parent.mkdir(parents=True, exist_ok=True)
+                with self._partial.open("xb") as file:
+                    self._animation.save(file, ANIMATIONS[self._place.suffix.lower()], duration)
             else:
-                self._container.mux(self._video.encode(None))
+                self._finish_audio(self._last.start + duration)
+                for packet in self._video.encode(None):
+                    if packet.pts == self._ticks:  # encoders know the durations of all frames but the last
+                        packet.duration = max(1, round(duration / packet.time_base))
+                    self._container.mux(packet)
                 self._container.close()
-            self._partial.replace(self.target)
+            if not self._is_pipe:
+                self._partial.replace(self._place)
+            self._is_finished = True
         return True
 
     def discard(self) -> None:
-        """Remove the unfinished file."""
+        """Remove the unfinished file; after `finish` there is none."""
+        if self._is_finished:
+            return
         if self._container is not None:
             with contextlib.suppress(Exception):
                 self._container.close()
-        with contextlib.suppress(OSError):
-            self._partial.unlink(missing_ok=True)
+        if not self._is_pipe:
+            with contextlib.suppress(OSError):
+                self._partial.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
@@ -138,41 +176,64 @@ class VideoWriter:
             yield
         except Exception as error:  # encoders raise as many kinds as decoders do
             self.discard()
-            cause = first_line(error)
+            if self._is_pipe and isinstance(error, BrokenPipeError):
+                raise BrokenPipeError(*error.args) from error
+            cause = first_line(getattr(error, "strerror", None) or error)
             raise VideoError(f"{self.target} cannot be written ({cause}); try another place or format.") from error
 
     def _open(self, image: Tensor) -> None:
-        height, width = (side // 2 * 2 for side in image.shape[-2:])  # even: H.264 stores color at half the size
+        height, width = image.shape[-2:]
+        rate = self._source.rate.limit_denominator(1001)
+        if self._is_pipe:
+            self._container = pyav().open("pipe:1", "w", format="yuv4mpegpipe")
+            self._video = self._container.add_stream("wrapped_avframe", rate=rate)
+            self._video.width, self._video.height, self._video.pix_fmt = width, height, "yuv420p"
+            self._video.codec_context.time_base = 1 / rate
+            return
+        height, width = height // 2 * 2, width // 2 * 2  # even: H.264 stores color at half the size
         if not height or not width:
             raise VideoError("a video is at least 2 pixels high and wide")
-        format = _CONTAINERS[self.target.suffix.lower()]
-        self.target.parent.mkdir(parents=True, exist_ok=True)
+        format = _CONTAINERS[self._place.suffix.lower()]
+        self._place.parent.mkdir(parents=True, exist_ok=True)
         options = {"movflags": "+faststart"} if format in ("mp4", "mov") else {}
-        self._container = pyav().open(str(self._partial), "w", format=format, container_options=options)
-        rate, encoder = self._source.rate.limit_denominator(1001), {"crf": str(self._crf), "preset": "medium"}
+        # with the protocol: the path may hold a colon
+        self._container = pyav().open(f"file:{self._partial}", "w", format=format, container_options=options)
+        encoder = {"crf": str(self._crf), "preset": "medium"}
         self._video = self._container.add_stream("libx264", rate=rate, options=encoder)
         self._video.width, self._video.height, self._video.pix_fmt = width, height, "yuv420p"
         context = self._video.codec_context
         context.time_base = _TIME_BASE
         context.colorspace = context.color_primaries = context.color_trc = _BT709
-        audio = self._source.audio
-        if audio is not None and audio.codec_context.name in _AUDIO_CODECS:
-            self._audio = self._container.add_stream_from_template(audio)
-        elif audio is not None:
-            log.warning("%s is written without audio: it cannot hold %s.", self.target.name, audio.codec_context.name)
+        self._tracks = [AudioTrack(self._container, stream, self.target.name) for stream in self._source.audio]
         for packet in self._early:
-            self.mux_audio(packet)
+            self._tracks[packet.track].add(packet)
         self._early.clear()
 
-    def _save_animation(self) -> None:
-        # in 1/100 s, the precision of GIF; times since the beginning are rounded, so that errors do not add up
-        ends = [
-            round(100 * time) for time in (*self._starts, self._starts[-1] + (self._duration or 1 / self._source.rate))
-        ]
-        durations = [10 * max(1, end - start) for start, end in pairwise(ends)]  # milliseconds
-        self.target.parent.mkdir(parents=True, exist_ok=True)
-        first, *rest = self._images
-        format = ANIMATIONS[self.target.suffix.lower()]
-        options: dict[str, Any] = {"quality": 90} if format == "WEBP" else {}
-        with self._partial.open("xb") as file:
-            first.save(file, format, save_all=True, append_images=rest, duration=durations, loop=0, **options)
+    def _encode(self, frame: Frame) -> None:
+        array = (frame.image[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().numpy()  # (H, W, 3)
+        height, width = self._video.height, self._video.width
+        encoded = pyav().VideoFrame.from_ndarray(array[:height, :width].copy(), format="rgb24")
+        matrix = "ITU601" if self._is_pipe and height < _HD_HEIGHT else "ITU709"
+        encoded = encoded.reformat(format="yuv420p", dst_colorspace=matrix, dst_color_range="MPEG")
+        if self._is_pipe:
+            # a constant rate: frames are repeated and left out, so that times are right to half a frame
+            slot = max(round(frame.start * self._source.rate.limit_denominator(1001)), 0)
+            for ticks in range(self._ticks + 1, slot + 1):
+                encoded.pts, encoded.time_base = ticks, self._video.codec_context.time_base
+                self._container.mux(self._video.encode(encoded))
+            self._ticks = max(self._ticks, slot)
+            return
+        self._ticks = max(round(frame.start / _TIME_BASE), self._ticks + 1)
+        encoded.pts, encoded.time_base = self._ticks, _TIME_BASE
+        self._container.mux(self._video.encode(encoded))
+        for track in self._tracks:
+            track.release(frame.start)
+
+    def _finish_audio(self, end: Fraction) -> None:
+        if self._tracks:
+            with contextlib.suppress(VideoError):  # no audio is worth the images
+                for audio in self._source.audio_until(end):
+                    self._tracks[audio.track].add(audio)
+        for track in self._tracks:
+            track.release(end)
+            track.finish()

@@ -28,7 +28,9 @@ class Fidelity:
 def fidelity(network: nn.Module, theta: Parameters, contents: Tensor) -> Fidelity:
     """Return the PSNR of M(contents; theta) against the contents (B, 3, H, W) in [0, 1].
 
-    >>> fidelity(TransformerNet(), base.state_dict(), contents).mean
+    Example::
+
+        fidelity(TransformerNet(), base.state_dict(), contents).mean
     """
     values = torch.cat([psnr(transform(network, theta, image[None]), image[None]) for image in contents]).cpu()  # (B,)
     above_20, above_24 = (float((values > limit).float().mean()) for limit in (20, 24))

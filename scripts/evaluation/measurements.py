@@ -40,8 +40,10 @@ class Measurement:
 class Ledger:
     """The measurements of a folder, in `measurements.jsonl`. A line that a kill left incomplete is ignored.
 
-    >>> ledger = Ledger(Path("runs/evaluation"))
-    >>> ledger.append(key, rows); ledger.read()[key] == rows
+    Example::
+
+        ledger = Ledger(Path("runs/evaluation"))
+        ledger.append(key, rows); ledger.read()[key] == rows
     """
 
     folder: Path

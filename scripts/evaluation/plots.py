@@ -43,7 +43,9 @@ def plot_losses(summaries: Sequence[Summary], file: str | Path) -> list[Path]:
     Raises:
         MetaStyleError: if matplotlib is not installed.
 
-    >>> plot_losses(summarize(rows), "runs/evaluation/losses")
+    Example::
+
+        plot_losses(summarize(rows), "runs/evaluation/losses")
     """
     try:
         from matplotlib import rc_context

@@ -104,9 +104,11 @@ def spread_pairs(styles: int, contents: int, count: int, each: int) -> list[tupl
 class Evaluation:
     """Everything that an evaluation needs; `run` yields measurements as they are made and writes them to `folder`.
 
-    >>> loss = load_evaluation_loss()
-    >>> evaluation = Evaluation(loss, contents, styles, pairs, base.state_dict(), content_dataset(), extractor)
-    >>> rows = [row for unit in evaluation.run([Method("base", "base", (0, 20, 100))]) for row in unit]
+    Example::
+
+        loss = load_evaluation_loss()
+        evaluation = Evaluation(loss, contents, styles, pairs, base.state_dict(), content_dataset(), extractor)
+        rows = [row for unit in evaluation.run([Method("base", "base", (0, 20, 100))]) for row in unit]
     """
 
     loss: PerceptualLoss  # of the evaluation network

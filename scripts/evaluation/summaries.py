@@ -112,7 +112,9 @@ def summarize(rows: Sequence[Measurement]) -> list[Summary]:
 def compare(rows: Sequence[Measurement], first: tuple[str, int], second: tuple[str, int]) -> Interval | None:
     """Return the ratio of the totals of two (method, step) over the pairs of both; None if they share none.
 
-    >>> compare(rows, ("base", 100), ("gatys_adam", 25))        # below 1: the base is better
+    Example::
+
+        compare(rows, ("base", 100), ("gatys_adam", 25))        # below 1: the base is better
     """
     totals = {(r.method, r.step, r.style, r.content): r.total for r in rows}
     pairs = sorted({key[2:] for key in totals if key[:2] == first} & {key[2:] for key in totals if key[:2] == second})

@@ -38,7 +38,9 @@ def targets(
         step0: fidelity of the unadapted output.
         speed: figures of benchmark.py by name.
 
-    >>> print(targets_as_markdown(targets(rows, step0)))
+    Example::
+
+        print(targets_as_markdown(targets(rows, step0)))
     """
     pairs = {(r.style, r.content) for r in rows if r.method == _DEFAULT}
     return [

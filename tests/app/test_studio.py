@@ -28,7 +28,7 @@ from videos import write_video
 
 import metastyle_hub.app
 from metastyle_hub.app import html, texts
-from metastyle_hub.app.app import STYLE_FILE, gpu_seconds, on_lent_gpu
+from metastyle_hub.app.app import STYLE_FILE, build, gpu_seconds, on_lent_gpu
 from metastyle_hub.app.components import ImagePairOutput, cached_file
 from metastyle_hub.app.files import Downloads, ServerFolder, plain_name
 from metastyle_hub.app.gallery import CHECKOUT_STYLES, Gallery
@@ -376,3 +376,14 @@ def test_the_front_matter_is_what_the_hub_reads():
 def test_the_space_serves_the_app_of_the_package():
     assert runpy.run_path(str(ROOT / "space" / "app.py"))["main"] is metastyle_hub.app.main
     assert STYLE_FILE.is_file()
+
+
+def test_on_a_space_a_tab_leads_to_the_page_that_needs_no_server(studio, monkeypatch):
+    def links():
+        values = (part["props"].get("value") for part in build(studio).get_config_file()["components"])
+        return [value for value in values if "spaces/me/metastyle-browser" in str(value)]
+
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    assert not links()
+    monkeypatch.setenv("SPACE_ID", "me/metastyle")
+    assert len(links()) == 1

@@ -81,13 +81,15 @@ def test_the_reader_refuses_another_base_version_or_tensor(reader, base, tmp_pat
             reader["read"](folder, other)
         assert base.fingerprint in str(error.value)
     tensors = load_file(folder / WEIGHTS_FILE)
+    config = json.loads((folder / CONFIG_FILE).read_text())
+    (folder / CONFIG_FILE).write_text(json.dumps(config | {"weights_sha256": None}))
     changes = {"encoder.9.norm.bias": torch.zeros(4)}, {"to_rgb.bias": torch.full((3,), torch.nan)}
     for change in changes:
         save_file(tensors | change, folder / WEIGHTS_FILE)
         with pytest.raises(ValueError):
             reader["read"](folder, base.state_dict())
-    config = json.loads((folder / CONFIG_FILE).read_text())
-    for change in ({"format_version": FORMAT_VERSION + 1}, {"kind": "lora"}):
+    save_file(tensors, folder / WEIGHTS_FILE)
+    for change in ({"format_version": FORMAT_VERSION + 1}, {"kind": "lora"}, {"weights_sha256": "0" * 64}):
         (folder / CONFIG_FILE).write_text(json.dumps(config | change))
         with pytest.raises(ValueError):
             reader["read"](folder, base.state_dict())

@@ -40,7 +40,8 @@ def test_adapt_names_the_next_command_and_writes_a_preview(home, capsys):
     assert Image.open("new/preview.jpg").size == (60, 40) and "preview.jpg" in Path("new/README.md").read_text()
 
 
-def test_ctrl_c_keeps_the_style_as_it_is(home):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_keep_the_style_as_it_is(home, number):
     arguments = ["adapt", "style0.png", "-o", "new", "--base", "base", *QUICK, "--steps", "1000"]
     # a background job of a shell starts with Ctrl-C ignored, and so would its children
     listen = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
@@ -52,9 +53,9 @@ def test_ctrl_c_keeps_the_style_as_it_is(home):
         seen = b""
         while not re.search(rb" [1-9]\d*/1000", seen):
             seen += running.stderr.read1()
-        running.send_signal(signal.SIGINT)
+        running.send_signal(number)
         printed, _ = running.communicate(timeout=60)
-    assert running.returncode == 130 and b"new: " in printed
+    assert running.returncode == 128 + number and b"new: " in printed
     assert 0 < MetaStyle.from_pretrained("new").config.steps < 1000
 
 

@@ -27,6 +27,8 @@ def test_publishing_is_planned_first_and_can_be_repeated(hub, base, tmp_path, ca
     (space / "__pycache__" / "app.pyc").write_bytes(b"x")
     (space / "app.py").write_text("print('hello')\n")
     (space / "README.md").write_text("---\nsdk: gradio\n---\n")
+    (space / "browser").mkdir()
+    (space / "browser" / "page.js").write_text("a source of the browser page, which is a Space of its own\n")
     script = ROOT / "scripts" / "publish.py"
     command = [str(script), "--namespace", "me", "--base", str(tmp_path / "base"), "--styles", "mosaic_sun"]
     command += ["--space", str(space), "--work", str(tmp_path / "work"), "--steps", "1", "--crop-size", "64"]

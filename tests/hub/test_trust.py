@@ -106,7 +106,7 @@ def change(name: str) -> bytes:
         ("html", []),
         ("shape", []),
         ("extra", []),
-        ("missing", ["1"]),
+        ("missing", ["absent"]),
         ("nan", []),
         ("integers", []),
     ],

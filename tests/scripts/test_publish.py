@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import publish
 import pytest
+from huggingface_hub import RepoCard
 
 from metastyle_hub.data.examples import example_styles
 
@@ -24,3 +25,12 @@ def test_the_space_s_styles_are_those_of_the_shipped_base_and_the_default_settin
         assert line.endswith(f"from {folder}")
     printed = plan(monkeypatch, capsys, "--steps", "99")
     assert "99" in printed and ", from " not in printed
+
+
+def test_the_browser_page_becomes_a_static_space(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "would push spaces/me/metastyle-browser: static Space" in plan(monkeypatch, capsys)
+    card = RepoCard.load(publish.ROOT / "space" / "browser" / "README.md").data.to_dict()
+    assert card["sdk"] == "static" and card["app_file"] == "index.html"
+    assert card["custom_headers"]["cross-origin-embedder-policy"] == "require-corp"  # without it there are no threads

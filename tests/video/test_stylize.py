@@ -20,7 +20,8 @@ from metastyle_hub import MetaStyle, SettingError, VideoConfig, VideoError
 from metastyle_hub.cli import main
 from metastyle_hub.errors import ImageError
 from metastyle_hub.images.io import ImageLimits
-from metastyle_hub.video.reader import AudioPacket, Frame, open_video
+from metastyle_hub.video.frames import Frame
+from metastyle_hub.video.reader import open_video
 from metastyle_hub.video.stylize import stylize_video
 from metastyle_hub.video.writer import VideoWriter
 
@@ -155,15 +156,6 @@ def test_odd_sides_lose_a_line_and_size_is_the_short_side(tmp_path: Path):
 def test_only_the_first_frames_are_stylized(video: Path, tmp_path: Path):
     steps = list(stylize_video(identity, video, tmp_path / "out.mp4", max_frames=2))
     assert [step.count for step in steps] == [2, 2] and len(frames_of(tmp_path / "out.mp4")) == 2
-
-
-def test_audio_that_the_container_cannot_hold_is_left_out_with_a_warning(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-):
-    source = write_video(tmp_path / "in.mkv", IMAGES, audio="pcm_s16le")
-    copy(source, tmp_path / "out.mp4", VideoConfig())
-    assert "pcm_s16le" in caplog.text and len(frames_of(tmp_path / "out.mp4")) == 6
-    assert not any(isinstance(part, AudioPacket) for part in open_video(tmp_path / "out.mp4"))
 
 
 # ---- complete or absent

@@ -1,0 +1,270 @@
+"""M(.; w) without gradients: the function of `TransformerNet.forward` with less arithmetic and fewer passes.
+
+A map of doubled resolution is kept as its four phases, the samples of even and odd rows and columns, each a map of the
+resolution below. Then
+
+    bilinear or nearest upsampling, 3x3 convolution      = 3x3 convolution with four times the outputs
+    9x9 convolution to RGB                               = 5x5 convolution from phases to phases
+
+The first holds except on the outermost ring of pixels, since upsampling clamps where the convolution reflects; the ring
+is computed by definition. The kernels are linear in the network's (`upsampling_kernel`, `phase_kernel`), and take less
+than a millisecond to make. Norms write into the padded input of the next convolution, and bias maps are added to the
+channels that carry them. Maps are channels-first, one image at a time, so a batch gives the values of its images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import product
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from metastyle_hub.networks.backends import Convolve, convolution, resolve_backend
+from metastyle_hub.networks.transformer_net import TransformerNet, logits_to_image, transform
+
+__all__ = [
+    "center",
+    "infer",
+    "mirror",
+    "normalize",
+    "phase_kernel",
+    "phased_to_rgb",
+    "phases",
+    "residual_blocks",
+    "upsampled_convolution",
+    "upsampling_kernel",
+]
+
+_EPS = 1e-5  # of F.instance_norm
+_PHASES = tuple(product((0, 1), repeat=2))  # (row, column)
+
+
+@torch.no_grad()
+def infer(
+    network: TransformerNet,
+    parameters: Mapping[str, Tensor],
+    images: Tensor,
+    backend: str = "auto",
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Return M(images; parameters) as `transform` does, up to rounding: (B, 3, H, W) in [0, 1] -> the same.
+
+    Args:
+        network: gives the architecture.
+        parameters: of the whole network; see `transform`.
+        images: sides are multiples of 4 and at least 16.
+        backend: one of `BACKENDS`.
+        dtype: of the arithmetic.
+
+    Raises:
+        SettingError: for a backend that this machine does not have.
+
+    >>> network = TransformerNet()
+    >>> infer(network, network.parameter_dict(), torch.rand(1, 3, 64, 64)).shape
+    torch.Size([1, 3, 64, 64])
+    """
+    chosen = resolve_backend(backend, images.device, getattr(network, "dtype", dtype))
+    if chosen == "reference":
+        return transform(network, parameters, images, dtype)
+    logits = []
+    for i, image in enumerate(images.to(dtype)):
+        own = {name: (p[i] if p.ndim > network.get_parameter(name).ndim else p) for name, p in parameters.items()}
+        logits.append(_logits(network, {name: p.to(dtype) for name, p in own.items()}, image, convolution(chosen)))
+    return logits_to_image(network, torch.stack(logits))
+
+
+def _logits(network: TransformerNet, parameters: Mapping[str, Tensor], image: Tensor, convolve: Convolve) -> Tensor:
+    """Return the logits of one image: (3, H, W) -> (3, H, W)."""
+    n, mode = network.config.width, network.config.upsampling
+    height, width = image.shape[-2:]
+
+    def conv(name: str) -> tuple[Tensor, Tensor]:
+        return parameters[f"{name}.conv.weight"], parameters[f"{name}.conv.bias"]
+
+    def norm(name: str) -> tuple[Tensor, Tensor]:
+        return parameters[f"{name}.norm.weight"], parameters[f"{name}.norm.bias"]
+
+    def padded(x: Tensor, name: str, bias_map: Tensor | None = None, edge: int = 1) -> Tensor:
+        """The input of the next 3x3 convolution: relu(norm(x)), padded by 1."""
+        buffer = x.new_empty(x.shape[0], x.shape[1] + 2, x.shape[2] + 2)
+        normalize(x[None, None], *norm(name), buffer[None, None, :, 1:-1, 1:-1], bias_map)
+        return mirror(buffer, 1, (edge, edge), (edge, edge))
+
+    x = convolve(F.pad(image, (4,) * 4, mode="reflect"), *conv("encoder.0"))  # (32, H, W)
+    x = F.conv2d(padded(x, "encoder.0")[None], *conv("encoder.1"), stride=2)[0]  # (64, H/2, W/2)
+    x = F.conv2d(padded(x, "encoder.1")[None], *conv("encoder.2"), stride=2)[0]  # (128, H/4, W/4)
+    x = padded(x, "encoder.2", network.noise(image[None], 4 * n, 1))
+    residual_blocks(network, parameters, x, convolve)
+    mirror(x, 1, (0, 0), (0, 0))  # upsampling repeats the edge
+    y = upsampled_convolution(x, *conv("decoder.0"), mode, convolve)  # (2, 2, 64, H/4, W/4)
+    x = y.new_empty(2 * n, height // 2 + 2, width // 2 + 2)
+    normalize(y, *norm("decoder.0"), phases(x[:, 1:-1, 1:-1]), network.noise(image[None], 2 * n, 2))
+    mirror(x, 1, (0, 0), (0, 0))
+    y = upsampled_convolution(x, *conv("decoder.1"), mode, convolve)  # (2, 2, 32, H/2, W/2)
+    x = y.new_empty(2, 2, n, height // 2 + 4, width // 2 + 4)
+    normalize(y, *norm("decoder.1"), x[..., 2:-2, 2:-2], network.content_logits(image[None]))
+    return phased_to_rgb(x, parameters["to_rgb.weight"], parameters["to_rgb.bias"], convolve)
+
+
+def phases(x: Tensor) -> Tensor:
+    """Return a view of the samples of even and odd rows and columns: (C, 2 H, 2 W) -> (2, 2, C, H, W)."""
+    return x.unflatten(2, (-1, 2)).unflatten(1, (-1, 2)).permute(2, 4, 0, 1, 3)
+
+
+def residual_blocks(network: TransformerNet, parameters: Mapping[str, Tensor], x: Tensor, convolve: Convolve) -> None:
+    """Apply the residual blocks in place: (128, H/4 + 2, W/4 + 2), padded by 1."""
+    inner, y = x[None, None, :, 1:-1, 1:-1], torch.empty_like(x)
+    for i in range(len(network.residual_blocks)):
+        first, second = (f"residual_blocks.{i}.{part}" for part in ("first", "second"))
+        z = convolve(x, parameters[f"{first}.conv.weight"], parameters[f"{first}.conv.bias"])
+        norm = parameters[f"{first}.norm.weight"], parameters[f"{first}.norm.bias"]
+        normalize(z[None, None], *norm, y[None, None, :, 1:-1, 1:-1])
+        z = convolve(mirror(y, 1), parameters[f"{second}.conv.weight"], parameters[f"{second}.conv.bias"])
+        norm = parameters[f"{second}.norm.weight"], parameters[f"{second}.norm.bias"]
+        normalize(z[None, None], *norm, inner, relu=False, add=True)
+        mirror(x, 1)
+
+
+def center(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Subtract from a map (P, P, C, H, W) its mean per channel, in place; return mean and variance, (C,) each."""
+    mean = x.mean((-2, -1)).mean((0, 1))
+    x.sub_(mean[:, None, None])
+    # norms of rows, then of the map: partial sums keep the rounding error of large maps small
+    norm = torch.linalg.vector_norm(torch.linalg.vector_norm(x, dim=-1), dim=(0, 1, 3))
+    return mean, norm.square() / x[:, :, 0].numel()
+
+
+def normalize(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    target: Tensor,
+    bias_map: Tensor | None = None,
+    *,
+    relu: bool = True,
+    add: bool = False,
+    moments: tuple[Tensor, Tensor] | None = None,
+) -> None:
+    """Write the instance norm of a map to `target`; x is changed.
+
+    Args:
+        x: (P, P, C, H, W), the phases of one map, or with P = 1 the map itself.
+        weight: (C,).
+        bias: (C,).
+        target: the shape of x, any strides; may be x.
+        bias_map: (1, N, P H, P W): what the first N biases scale instead of 1.
+        relu: whether a ReLU follows.
+        add: whether to add to the values of `target`.
+        moments: mean and variance per channel to use instead of those of x.
+    """
+    if moments is None:
+        _, variance = center(x)
+    else:
+        mean, variance = moments
+        x.sub_(mean[:, None, None])
+    scale, shift = (weight / (variance + _EPS).sqrt())[:, None, None], bias[:, None, None]
+    maps = None if bias_map is None else (phases(bias_map[0]) if len(x) == 2 else bias_map[None])
+    mapped = 0 if bias_map is None else bias_map.shape[1]
+    for i, j in product(range(len(x)), repeat=2):
+        out = target[i, j]
+        if add:
+            out.addcmul_(x[i, j], scale)
+        else:
+            torch.mul(x[i, j], scale, out=out)
+        out[mapped:].add_(shift[mapped:])
+        if maps is not None:
+            out[:mapped].addcmul_(shift[:mapped], maps[i, j])
+        if relu:
+            out.relu_()
+
+
+def mirror(x: Tensor, margin: int, rows: tuple[int, int] = (1, 1), columns: tuple[int, int] = (1, 1)) -> Tensor:
+    """Fill the margin of (..., H + 2 margin, W + 2 margin) in place, and return it.
+
+    Args:
+        x: the padded map.
+        margin: its width.
+        rows: at the top and at the bottom, 1 to reflect about the center of the last sample, as reflection padding
+            does; 0 about its edge. With a margin of 1 the latter repeats the last sample.
+        columns: the same at the left and at the right.
+    """
+    for axis, (before, after) in ((-2, rows), (-1, columns)):
+        size = x.shape[axis]
+        x.narrow(axis, 0, margin).copy_(x.narrow(axis, margin + before, margin).flip(axis))
+        x.narrow(axis, size - margin, margin).copy_(x.narrow(axis, size - 2 * margin - after, margin).flip(axis))
+    return x
+
+
+def upsampled_convolution(x: Tensor, weight: Tensor, bias: Tensor, mode: str, convolve: Convolve) -> Tensor:
+    """Return the reflection-padded 3x3 convolution of a map upsampled by 2, as phases.
+
+    Args:
+        x: (C, H + 2, W + 2), with its last samples repeated.
+        weight: (D, C, 3, 3).
+        bias: (D,).
+        mode: of the upsampling, "bilinear" or "nearest".
+        convolve: the convolution.
+
+    Returns:
+        (2, 2, D, H, W).
+    """
+    y = convolve(x, upsampling_kernel(weight, mode), bias.repeat(4)).unflatten(0, (2, 2, -1))
+    inner = x[:, 1:-1, 1:-1]
+    flipped, sides = weight.flip(-2), weight.mT
+    y[0, :, :, 0] = _first_row(inner, weight, bias, mode)
+    y[1, :, :, -1] = _first_row(inner[:, -2:].flip(-2), flipped, bias, mode)
+    y[:, 0, :, :, 0] = _first_row(inner.mT, sides, bias, mode)
+    y[:, 1, :, :, -1] = _first_row(inner[..., -2:].flip(-1).mT, sides.flip(-2), bias, mode)
+    return y
+
+
+def _first_row(x: Tensor, weight: Tensor, bias: Tensor, mode: str) -> Tensor:
+    """The first row of the map that `upsampled_convolution` returns: (C, H, W) -> (2, D, W)."""
+    rows = F.interpolate(x[None, :, :2], scale_factor=2, mode=mode)[:, :, :2]
+    row = F.conv2d(F.pad(rows, (1, 1, 1, 0), mode="reflect"), weight, bias)  # (1, D, 1, 2 W)
+    return row[0, :, 0].unflatten(1, (-1, 2)).permute(2, 0, 1)
+
+
+def upsampling_kernel(weight: Tensor, mode: str = "bilinear") -> Tensor:
+    """Return the kernel whose outputs are the phases of the 3x3 convolution of an upsampled map.
+
+    Args:
+        weight: (D, C, 3, 3).
+        mode: of the upsampling, "bilinear" or "nearest".
+
+    Returns:
+        (4 D, C, 3, 3), phase by phase.
+    """
+    line = torch.eye(5, dtype=weight.dtype, device=weight.device)[None]  # five unit impulses
+    doubled = F.interpolate(line, scale_factor=2, mode="linear" if mode == "bilinear" else mode)[0]  # (5, 10)
+    # what the taps at 2 i + p - 1, 2 i + p, 2 i + p + 1 of the upsampled line are of its samples i - 1, i, i + 1
+    taps = torch.stack([doubled[1:4, 3 + p : 6 + p] for p in (0, 1)])  # (2, 3 samples, 3 taps)
+    return torch.einsum("dcij,pki,qlj->pqdckl", weight, taps, taps).flatten(0, 2).contiguous()
+
+
+def phased_to_rgb(x: Tensor, weight: Tensor, bias: Tensor, convolve: Convolve) -> Tensor:
+    """Return the reflection-padded 9x9 convolution of a map given as phases, whose margin of 2 is filled here.
+
+    Args:
+        x: (2, 2, C, H + 4, W + 4), phases.
+        weight: (3, C, 9, 9).
+        bias: (3,).
+        convolve: the convolution.
+
+    Returns:
+        (3, 2 H, 2 W).
+    """
+    for i, j in product((0, 1), repeat=2):
+        # an even phase starts with the map's first sample, and ends one before its last
+        mirror(x[i, j], 2, (1 - i, i), (1 - j, j))
+    y = convolve(x.flatten(0, 2), phase_kernel(weight), bias.repeat(4)).unflatten(0, (2, 2, -1))
+    return y.permute(2, 3, 0, 4, 1).flatten(3).flatten(1, 2)
+
+
+def phase_kernel(weight: Tensor) -> Tensor:
+    """Return the kernel of a 9x9 convolution from phases to phases: (D, C, 9, 9) -> (4 D, 4 C, 5, 5)."""
+    # padded to 10 taps from the even sample on, which are five of each phase
+    taps = [F.pad(weight, (q, 1 - q, p, 1 - p)).unflatten(3, (5, 2)).unflatten(2, (5, 2)) for p, q in _PHASES]
+    return torch.stack(taps).permute(0, 1, 4, 6, 2, 3, 5).flatten(2, 4).flatten(0, 1).contiguous()
