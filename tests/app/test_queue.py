@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+from torch import nn
 
 pytest.importorskip("gradio", reason="gradio is not installed: pip install '.[app]'")
 
@@ -48,7 +49,7 @@ def test_a_ticket_that_is_given_back_frees_the_next():
     thread.join()
 
 
-def test_a_function_runs_in_its_turn_and_an_abandoned_one_holds_the_queue_until_it_ends():
+def test_a_function_runs_in_its_turn_and_a_closed_one_holds_the_queue_until_it_ends():
     queue, end = WorkQueue(), threading.Event()
     abandoned = queue.run(lambda: end.wait(60), seconds=10)
     place = next(abandoned)
@@ -65,3 +66,21 @@ def test_a_function_runs_in_its_turn_and_an_abandoned_one_holds_the_queue_until_
     with pytest.raises(ZeroDivisionError):
         list(failing)
     assert list(queue.run(lambda: None)) == []
+
+
+def test_a_closed_function_ends_at_the_next_layer():
+    queue, ended, layer = WorkQueue(), threading.Event(), nn.Identity()
+
+    def endless():
+        try:
+            while True:
+                layer(1)
+        finally:
+            ended.set()
+
+    closed = queue.run(endless)
+    next(closed)
+    assert not ended.is_set()
+    closed.close()
+    assert ended.wait(60)
+    assert list(queue.ticket().wait()) == [] and layer(1) == 1
