@@ -51,7 +51,9 @@ def warp_state(previous: TemporalState, frame: Tensor) -> TemporalState:
         previous: reference, output and visibility of the frame before.
         frame: x_t, (1, 3, H, W) in [0, 1].
 
-    >>> state = temporal_smoothing(warp_state(state, frame), frame, stylized, 10 / 255, 0.9)
+    Example::
+
+        state = temporal_smoothing(warp_state(state, frame), frame, stylized, 10 / 255, 0.9)
     """
     if previous.reference.shape != frame.shape or min(frame.shape[-2:]) < _SMALLEST_SIDE:
         return previous
