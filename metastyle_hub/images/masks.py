@@ -72,8 +72,9 @@ def masked(image: Image.Image, mask: Any) -> Image.Image:
     Raises:
         ImageError: for a mask that cannot be used, or that leaves nothing visible.
 
-    >>> masked(Image.open("photo.jpg"), Image.new("L", (64, 48), "white")).mode
-    'RGBA'
+    Example::
+
+        base.adapt(masked(load_image("painting_in_its_frame.jpg"), "frame_mask.png"))
     """
     values = load_mask(mask, image.height, image.width)[0, 0]
     alpha = Image.fromarray((values * 255).round().to(torch.uint8).numpy())

@@ -129,8 +129,9 @@ def encode_deep_png(
     Raises:
         ImageError: for another shape.
 
-    >>> encode_deep_png(torch.rand(3, 48, 64))[1:4]
-    b'PNG'
+    Example::
+
+        Path("deep.png").write_bytes(encode_deep_png(style.stylize(load_deep("scan.png"))))
     """
     check_shape(pixels)
     values = pixels.detach().to("cpu", torch.float32).reshape(3, *pixels.shape[-2:]).clamp(0, 1)

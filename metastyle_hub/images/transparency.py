@@ -21,7 +21,8 @@ def fill_hidden(rgb: Image.Image, alpha: Image.Image) -> Image.Image:
         rgb: an "RGB" image.
         alpha: an "L" image of its size.
 
-    >>> fill_hidden(Image.open("photo.jpg"), Image.new("L", (64, 48), "white")).mode
+    >>> cutout = image.convert("RGBA")
+    >>> fill_hidden(cutout.convert("RGB"), cutout.getchannel("A")).mode
     'RGB'
     """
     opacity = np.asarray(alpha)
