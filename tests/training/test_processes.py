@@ -24,5 +24,5 @@ def test_two_processes_take_the_steps_of_one_with_twice_the_batch(tmp_path):
     result = json.loads(done.stdout)
     assert result["statuses"] == [0, 0], done.stderr
     assert result["starts"] == [2, 2] and result["disks"] == [True, False]
-    # of the way that theta moved; Adam turns rounding into whole steps where a gradient is nearly zero
+    # of the way that theta moved
     assert max(result["differences"]) < 0.02
