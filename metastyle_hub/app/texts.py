@@ -9,6 +9,8 @@ INTRO = (
     "Press a style, or give it **one style image** of your own: it adapts while you watch, and then stylizes any photo "
     "in one pass."
 )
+DESCRIPTION = "Photos and videos in the style of one image: ready styles at once, your own in a minute."
+PREVIEW_URL = "https://raw.githubusercontent.com/metastyle-hub/metastyle_hub/main/docs/gallery.jpg"
 
 # ---- tabs
 TAB_STYLIZE, TAB_COMPARE, TAB_MIX, TAB_VIDEO, TAB_STYLES = "Stylize", "Compare", "Mix", "Video", "My styles"
@@ -122,7 +124,7 @@ GRID, GRID_ALT = "Grid", "Grid of mixes with the four styles in its corners"
 
 # ---- video
 VIDEO_INTRO = (
-    "A video in a style, frame by frame, with its audio and with temporal smoothing where nothing moves. The first "
+    "A video in a style, frame by frame, with its audio and with temporal smoothing. The first "
     "{most} frames are stylized; stop any time and keep the frames so far."
 )
 VIDEO, VIDEO_SIZE, VIDEO_GO = "Video", "Short side, pixels", "Stylize the video"
@@ -181,6 +183,7 @@ FOOT = (
 
 # ---- endpoints
 WORKING, FRAMES, IMAGES = "Working ...", "frames", "images"
+NO_DOWNLOAD = "“{name}” cannot be fetched; give a public http(s) address or a data URL."
 NAME_STYLE = "Name a style in “style”, or send its .zip as “style_file”."
 WRONG_VALUE = "{name} cannot be {value!r}: {reason}."
 
