@@ -61,7 +61,7 @@ def _serve_browser_page(host: str, port: int | None) -> None:
         server = site_server(site, host, _PORT if port is None else port)
     except OSError as error:
         raise AppError(
-            f"The page cannot be served on {host}, port {port or _PORT} ({error}); choose another."
+            f"The page cannot be served on {host}, port {port or _PORT} ({error}); choose another port."
         ) from None
     with server:
         print(f"The page computes in the visitor's browser: http://{host}:{server.server_port}")

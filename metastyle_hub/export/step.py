@@ -100,18 +100,25 @@ class AdaptationGraphStep:
         return objective, torch.stack([term.detach().mean() for term in terms])
 
     def _select(self, vector: Tensor, names: list[str]) -> Tensor:
-        if len(names) == len(self.layout.shapes):
-            return vector
-        parts = dict(zip(self.layout.shapes, vector.split(self.layout.sizes), strict=True))
-        return torch.cat([parts[name] for name in names])
+        """The values of these parameters."""
+        runs = self._runs(names)
+        return torch.cat([part for (chosen, _), part in zip(runs, self._split(vector, runs), strict=True) if chosen])
 
     def _replace(self, vector: Tensor, names: list[str], values: Tensor) -> Tensor:
-        if len(names) == len(self.layout.shapes):
-            return values
+        """The vector with other values of these parameters."""
+        runs = self._runs(names)
+        new = iter(self._split(values, [run for run in runs if run[0]]))
+        parts = zip(runs, self._split(vector, runs), strict=True)
+        return torch.cat([next(new) if chosen else part for (chosen, _), part in parts])
+
+    def _runs(self, names: list[str]) -> list[tuple[bool, int]]:
+        """The vector as runs of values that belong to these parameters or do not, with their lengths."""
         sizes = dict(zip(self.layout.shapes, self.layout.sizes, strict=True))
-        parts = dict(zip(self.layout.shapes, vector.split(self.layout.sizes), strict=True))
-        parts |= dict(zip(names, values.split([sizes[name] for name in names]), strict=True))
-        return torch.cat(list(parts.values()))
+        return [(chosen, sum(sizes[name] for name in run)) for chosen, run in groupby(sizes, names.__contains__)]
+
+    @staticmethod
+    def _split(vector: Tensor, runs: list[tuple[bool, int]]) -> tuple[Tensor, ...]:
+        return vector.split([length for _, length in runs])
 
     def _rates(self, rates: Tensor, names: list[str]) -> Tensor:
         """The learning rate of every value."""
