@@ -131,6 +131,15 @@ def gpu_seconds(measured: float | None) -> int:
     return _FIRST_GPU_SECONDS if measured is None else min(_MOST_GPU_SECONDS, math.ceil(5 + 1.5 * measured))
 
 
+class _Page(gr.Blocks):
+    """A page whose link previews have a description and an image; Gradio's template asks for them."""
+
+    def get_config_file(self, *args: Any, **kwargs: Any) -> Any:
+        """Add them to what the template gets."""
+        shown = {"simple_description": texts.DESCRIPTION, "thumbnail": texts.PREVIEW_URL}
+        return {**super().get_config_file(*args, **kwargs), **shown}
+
+
 def build(studio: Studio, forget_after: float = 600) -> gr.Blocks:
     """Return the page of a studio; launch it with `launch_options`.
 
@@ -138,7 +147,7 @@ def build(studio: Studio, forget_after: float = 600) -> gr.Blocks:
         studio: does the work.
         forget_after: seconds that a session outlives its page; a phone that sleeps for a minute keeps its styles.
     """
-    with gr.Blocks(title=texts.TITLE, analytics_enabled=False, delete_cache=(900, 3600)) as page:
+    with _Page(title=texts.TITLE, analytics_enabled=False, delete_cache=(900, 3600)) as page:
         add_endpoints(studio)
         session = gr.State(Session(), time_to_live=3600)  # each visitor gets a copy
         revision = gr.State(0.0)

@@ -9,6 +9,8 @@ INTRO = (
     "Press a style, or give it **one style image** of your own: it adapts while you watch, and then stylizes any photo "
     "in one pass."
 )
+DESCRIPTION = "Photos and videos in the style of one image: ready styles at once, your own in a minute."
+PREVIEW_URL = "https://raw.githubusercontent.com/metastyle-hub/metastyle_hub/main/docs/gallery.jpg"
 
 # ---- tabs
 TAB_STYLIZE, TAB_COMPARE, TAB_MIX, TAB_VIDEO, TAB_STYLES = "Stylize", "Compare", "Mix", "Video", "My styles"
@@ -181,6 +183,7 @@ FOOT = (
 
 # ---- endpoints
 WORKING, FRAMES, IMAGES = "Working ...", "frames", "images"
+NO_DOWNLOAD = "“{name}” cannot be fetched; give a public http(s) address or a data URL."
 NAME_STYLE = "Name a style in “style”, or send its .zip as “style_file”."
 WRONG_VALUE = "{name} cannot be {value!r}: {reason}."
 
