@@ -34,6 +34,14 @@ def test_adapt_does_what_the_library_does(home):
     )
 
 
+def test_quick_is_the_preset_whose_values_options_replace(home):
+    assert run("adapt", "style0.png", "-o", "new", "--base", "base", "--quick", *QUICK, "--steps", "1") == 0
+    settings, quick = MetaStyle.from_pretrained("new").config.adaptation, AdaptationConfig.quick()
+    assert settings["steps"] == 1 and settings["warmup_steps"] == quick.warmup_steps
+    for name in ("steps", "batch_size"):
+        assert getattr(quick, name) < getattr(AdaptationConfig(), name)
+
+
 def test_adapt_names_the_next_command_and_writes_a_preview(home, capsys):
     assert run("adapt", "style0.png", "-o", "new", "--base", "base", "--preview", "photo.png", *QUICK) == 0
     assert "metastyle stylize PHOTO -s new" in capsys.readouterr().out
