@@ -16,6 +16,7 @@ from PIL import Image
 
 import metastyle_hub
 from metastyle_hub import MetaStyle
+from metastyle_hub.adaptation import AdaptationConfig
 
 
 def test_adapt_writes_a_style_that_loads(template):
