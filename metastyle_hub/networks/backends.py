@@ -2,7 +2,7 @@
 
     reference   the modules of `transformer_net.py`, with torch's convolutions, on any device
     direct      the same function with less arithmetic (`inference.py`), with torch's convolutions
-    winograd    direct, with the transform convolutions of NNPACK (Winograd and FFT), which torch's CPU builds ship
+    winograd    direct, with the transform convolutions of NNPACK (Winograd and FFT), where torch has it
 
 `auto` is `winograd` where NNPACK is there, exact and faster than torch's convolution, and `direct` elsewhere on a CPU.
 One layer is timed once per process, which takes some hundredths of a second; the environment variable METASTYLE_BACKEND
