@@ -36,6 +36,7 @@ from metastyle_hub.data.datasets import CropConfig, ImageDataset, check_crop_sca
 from metastyle_hub.devices import training_dtype
 from metastyle_hub.errors import AdaptationError, SettingError
 from metastyle_hub.images.io import ImageLike, combined_sha256, load_image_with_sha256, to_tensor
+from metastyle_hub.images.masks import masked
 from metastyle_hub.images.transforms import resize_short_side
 from metastyle_hub.images.transparency import visible_box
 from metastyle_hub.losses import MAX_STYLE_SCALES, LossWeights, PerceptualLoss, outlier_penalty
@@ -243,6 +244,7 @@ class AdaptationTask:
         content_images: ContentImages,
         config: AdaptationConfig,
         device: torch.device,
+        style_mask: ImageLike | Sequence[ImageLike] | None = None,
     ) -> Self:
         """Load images and feature extractor, so that anything missing is reported before the first step.
 
@@ -251,7 +253,7 @@ class AdaptationTask:
             SettingError: for an empty list of style images.
             FeatureExtractorError: if the feature extractor is not available.
         """
-        style, sha256, name = load_style_images(style_image, config.style_size)
+        style, sha256, name = load_style_images(style_image, config.style_size, style_mask)
         contents = content_dataset(content_images)
         dtype = training_dtype(device) if config.precision == "auto" else getattr(torch, config.precision)
         extractor = load_feature_extractor(config.feature_extractor, device=device, dtype=dtype)
@@ -411,24 +413,32 @@ def predicted_initialization(
         return network.initialization(theta, grams)
 
 
-def load_style_images(style_image: ImageLike | Sequence[ImageLike], size: int) -> tuple[list[Tensor], str, str | None]:
+def load_style_images(
+    style_image: ImageLike | Sequence[ImageLike], size: int, mask: ImageLike | Sequence[ImageLike] | None = None
+) -> tuple[list[Tensor], str, str | None]:
     """Load one or several images of a style.
 
     Args:
         style_image: the image, or a list.
         size: pixels of the short side.
+        mask: white where the image shows the style; one mask, or one for each image.
 
     Returns:
         tensors (1, 3, H, W) in [0, 1], a SHA-256 of all images, and the name of the first one's file, if it is one.
 
     Raises:
         ImageError: for an image that cannot be used.
-        SettingError: for an empty list.
+        SettingError: for an empty list, or another number of masks than of images.
     """
     images: list[Any] = list(style_image) if isinstance(style_image, list | tuple) else [style_image]
     if not images:
         raise SettingError("There is no style image; pass at least one.")
     loaded = [load_image_with_sha256(image) for image in images]
+    if mask is not None:
+        masks: list[Any] = list(mask) if isinstance(mask, list | tuple) else [mask]
+        if len(masks) != len(images):
+            raise SettingError(f"There are {len(masks)} masks for {len(images)} style images; pass one for each.")
+        loaded = [(masked(image, m), sha) for (image, sha), m in zip(loaded, masks, strict=True)]
     name = Path(images[0]).stem if isinstance(images[0], str | os.PathLike) else None
     return [style_tensor(image, size) for image, _ in loaded], combined_sha256([sha for _, sha in loaded]), name
 

@@ -27,7 +27,8 @@ _NO_MEMORY = ("out of memory", "can't allocate memory")  # what torch's allocato
 def resolve_device(device: str | torch.device) -> torch.device:
     """Return the torch device of a name; "auto" is the accelerator if there is one, else the CPU.
 
-    The result carries its index: "cuda" and "cuda:0" are one device. ACCELERATE_USE_CPU makes "auto" the CPU.
+    The result carries its index: "cuda" and "cuda:0" are one device. ACCELERATE_USE_CPU makes "auto" the CPU, and of
+    several processes that a launcher started each gets an accelerator of its own.
 
     Raises:
         DeviceError: for an unknown name, or a device that this machine does not have.
@@ -40,6 +41,8 @@ def resolve_device(device: str | torch.device) -> torch.device:
         use_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes", "y", "t", "on")
         found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() and not use_cpu else None
         device = found or torch.device("cpu")
+        if found and (process := os.environ.get("LOCAL_RANK", "")).isdecimal():  # of accelerate launch and torchrun
+            device = torch.device(found.type, int(process) % torch.accelerator.device_count())
     try:
         resolved = torch.device(device)
     except (RuntimeError, TypeError) as error:

@@ -47,7 +47,7 @@ from metastyle_hub.images.io import ImageLike
 from metastyle_hub.interpolation import check_weights, interpolate_parameters
 from metastyle_hub.networks.param_groups import Parameters, largest_trainable, trainable_parameters
 from metastyle_hub.networks.transformer_net import NetworkConfig, TransformerNet, meta_network, thread_network
-from metastyle_hub.stylization import check_size, check_stroke_scale, stylize
+from metastyle_hub.stylization import check_size, check_stroke_scale, stylize, stylize_regions
 from metastyle_hub.video.stylize import VideoConfig, VideoStep, stylize_video
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 __all__ = ["MetaStyle", "StyleStep", "interpolate"]
 
 _MAX_NAME = 80  # characters of the name of a mix
+_MAX_STRENGTH = 1.5  # beyond, images fall apart
 _PREVIEW_SIZE = 256  # pixels of the short side, in notebooks
 _REGISTRY = BaseRegistry()
 
@@ -67,7 +68,7 @@ class StyleStep(AdaptationStep):
     style_model: MetaStyle
 
 
-class _StylizeOptions(TypedDict, total=False):
+class _FrameOptions(TypedDict, total=False):
     strength: float
     size: int | None
     stroke_scale: float | None
@@ -75,7 +76,12 @@ class _StylizeOptions(TypedDict, total=False):
     backend: str
 
 
-class _VideoOptions(_StylizeOptions, total=False):
+class _StylizeOptions(_FrameOptions, total=False):
+    mask: ImageLike | Sequence[ImageLike] | None
+    feather: float
+
+
+class _VideoOptions(_FrameOptions, total=False):
     max_frames: int | None
     config: VideoConfig | None
 
@@ -356,6 +362,7 @@ class MetaStyle:
         style_image: ImageLike | Sequence[ImageLike],
         *,
         content_images: ContentImages = None,
+        style_mask: ImageLike | Sequence[ImageLike] | None = None,
         name: str | None = None,
         config: AdaptationConfig | None = None,
         progress: bool = True,
@@ -372,7 +379,9 @@ class MetaStyle:
         """
         from tqdm.auto import tqdm
 
-        steps = self.adapt_iter(style_image, content_images=content_images, name=name, config=config, **options)
+        steps = self.adapt_iter(
+            style_image, content_images=content_images, style_mask=style_mask, name=name, config=config, **options
+        )
         first = next(steps)
         total = _adaptation_config(config, options).steps
         with tqdm(total=total, desc=first.style_model.name[:20], unit="step", disable=not progress) as bar:
@@ -387,6 +396,7 @@ class MetaStyle:
         style_image: ImageLike | Sequence[ImageLike],
         *,
         content_images: ContentImages = None,
+        style_mask: ImageLike | Sequence[ImageLike] | None = None,
         name: str | None = None,
         config: AdaptationConfig | None = None,
         **options: Unpack[AdaptationOptions],
@@ -400,6 +410,7 @@ class MetaStyle:
             style_image: the image, or several images of one style, whose Gram matrices are averaged.
             content_images: your images, which get half of the crops, the built-in ones the other half; or a folder,
                 which is used alone.
+            style_mask: an image that is white where the style image shows the style; or one for each style image.
             name: of the style, default that of the image file.
             config: all settings, such as `AdaptationConfig.paper()`; or
             **options: single fields of `AdaptationConfig`: steps, trainable, style_size, seed ...; the settings of a
@@ -418,7 +429,7 @@ class MetaStyle:
                 print(step.index, step.loss)
         """
         config = _adaptation_config(config, options)
-        task = AdaptationTask.load(style_image, content_images, config, self.device)
+        task = AdaptationTask.load(style_image, content_images, config, self.device, style_mask)
         out_of_memory = "a smaller crop_size, style_size or batch_size"
         with memory_errors("adaptation", self.device, out_of_memory):
             initialization = self._predicted(task.style) if config.use_predictor else None
@@ -515,7 +526,11 @@ class MetaStyle:
     ) -> list[Any]: ...
     @overload
     def stylize(
-        self, content: Image.Image | str | os.PathLike[str] | npt.NDArray[Any], **options: Unpack[_StylizeOptions]
+        self,
+        content: Image.Image | str | os.PathLike[str] | npt.NDArray[Any],
+        *,
+        styles: Sequence[StyleLike] | None = None,
+        **options: Unpack[_StylizeOptions],
     ) -> Image.Image: ...
     def stylize(
         self,
@@ -525,6 +540,8 @@ class MetaStyle:
         size: int | None = None,
         stroke_scale: float | None = None,
         preserve_color: bool = False,
+        mask: ImageLike | Sequence[ImageLike] | None = None,
+        feather: float = 0.02,
         backend: str = "auto",
         styles: Sequence[StyleLike] | None = None,
     ) -> Any:
@@ -533,26 +550,38 @@ class MetaStyle:
         Args:
             content: a path, URL, PIL image or array gives a PIL image (alpha is kept); a tensor (3, H, W) or
                 (B, 3, H, W) in [0, 1], or uint8, gives a float tensor of that shape; a list gives a list.
-            strength: 1 is the style, 0 the base, which reproduces usual photos almost exactly. Photos of low contrast
-                change more, since instance norms amplify them (16 to 19 dB at a tenth of the contrast).
+            strength: 1 is the style, up to 1.5 more of it (extrapolation), 0 the base, which reproduces usual photos
+                almost exactly. Photos of low contrast change more, since instance norms amplify them (16 to 19 dB at a
+                tenth of the contrast).
             size: pixels of the output's short side; None for that of the input.
             stroke_scale: width of strokes and shapes, 1 (that of the network, in pixels) to 16. None is 1 up to 512
                 pixels of the short side, and keeps the width relative to the image from there on.
             preserve_color: take only the lightness from the stylized image, the color from the input.
+            mask: an image that is white where to stylize, of any size; the rest stays. With `styles`, a mask for each.
+            feather: width of the soft edges of masks, as a share of the short side.
             backend: of the convolutions: "auto" for the fastest of this machine, or "reference", "direct", "winograd",
                 which give the same image up to rounding (`networks.backends`).
-            styles: for a list or a batch: one style of this base, or a folder or repo of one, for each image. On an
-                accelerator, images of one size go through the network together.
+            styles: styles of this base, or folders or repos of such. With masks, one for each region; without, one for
+                each image of a list or batch. On an accelerator, images of one size go through the network together.
 
         Raises:
             ImageError: for an image that cannot be used.
-            SettingError: for a strength outside [0, 1], another size or stroke scale, or styles that do not fit.
+            SettingError: for a strength outside [0, 1.5], another size or stroke scale, or styles that do not fit.
             DeviceError: if memory runs out.
 
         >>> style.stylize("photo.jpg", strength=0.6).save("out.png")
         >>> first, second = base.stylize(["a.jpg", "b.jpg"], styles=[wave, glass])
         """
         several = isinstance(content, list | tuple)
+        if mask is not None:
+            if several:
+                raise SettingError("mask= is for one image; call stylize for each image of the list.")
+            chosen = [self] if styles is None else [self._of_this_base(style) for style in styles]
+            masks = list(mask) if isinstance(mask, list | tuple) else [mask]
+            return stylize_regions(
+                self._network, [style._parameters_at(strength) for style in chosen], content, masks, feather=feather,
+                size=size, stroke_scale=stroke_scale, keep_color=preserve_color, backend=backend,
+            )  # fmt: skip
         if styles is None:
             contents = list(content) if several else [content]
             parameters = [self._parameters_at(strength)] * len(contents)
@@ -608,7 +637,7 @@ class MetaStyle:
 
         Raises:
             VideoError: for a video that cannot be read or written.
-            SettingError: for a strength outside [0, 1], another size or stroke scale, or a number of frames below 1.
+            SettingError: for a strength outside [0, 1.5], another size or stroke scale, or a number of frames below 1.
             DeviceError: while iterating, if memory runs out.
 
         Example::
@@ -755,15 +784,16 @@ class MetaStyle:
         return BaseReference(number, origin.repo_id or str(origin.folder.resolve()), origin.commit)
 
     def _parameters_at(self, strength: float) -> Parameters:
-        """The interpolation between the base's parameters, at 0, and these, at 1."""
+        """The interpolation between the base's parameters, at 0, and these, at 1, or the extrapolation beyond."""
         number = isinstance(strength, numbers.Real) and not isinstance(strength, bool) and math.isfinite(strength)
-        if not number or not 0 <= strength <= 1:
-            raise SettingError(f"strength must be a number from 0 to 1, got {strength!r}.")
+        if not number or not 0 <= strength <= _MAX_STRENGTH:
+            raise SettingError(f"strength must be a number from 0 to {_MAX_STRENGTH}, got {strength!r}.")
         if strength == 1:
             return self._parameters
         own = self._own_parameters
         of_base = {name: self.base._parameters[name] for name in own}
-        return {**self.base._parameters, **interpolate_parameters([own, of_base], [strength, 1 - strength])}
+        mixed = interpolate_parameters([own, of_base], [strength, 1 - strength], convex=False)
+        return {**self.base._parameters, **mixed}
 
     def _of_this_base(self, style: StyleLike) -> MetaStyle:
         model = style if isinstance(style, MetaStyle) else self.load_style(style)
@@ -778,12 +808,15 @@ StyleLike = MetaStyle | str | os.PathLike[str]
 _BASE_MODELS: WeakValueDictionary[int, MetaStyle] = WeakValueDictionary()  # by the id of their artifact
 
 
-def interpolate(styles: Sequence[StyleLike], weights: Sequence[float] | None = None) -> MetaStyle:
+def interpolate(
+    styles: Sequence[StyleLike], weights: Sequence[float] | None = None, *, convex: bool = True
+) -> MetaStyle:
     """Interpolate styles of one base: the convex combination of their parameters.
 
     Args:
         styles: styles, or folders or Hub repos of styles; a base counts as no style.
         weights: one for each, >= 0, summing to 1; None for equal weights. (1, 0) gives the first style bit for bit.
+        convex: False allows weights below 0: (1.3, -0.3) moves away from the second style.
 
     Raises:
         InterpolationError: for other weights, or styles of different bases.
@@ -794,7 +827,7 @@ def interpolate(styles: Sequence[StyleLike], weights: Sequence[float] | None = N
     """
     if isinstance(styles, str | os.PathLike | MetaStyle):
         raise InterpolationError(f"styles must be a list of styles, got {styles!r}.")
-    values = check_weights(weights, len(styles))
+    values = check_weights(weights, len(styles), convex=convex)
     models = [_as_model(style) for style in styles]
     first = models[0]
     for other in models[1:]:
@@ -813,7 +846,7 @@ def interpolate(styles: Sequence[StyleLike], weights: Sequence[float] | None = N
         feature_extractor=known.config.feature_extractor,
         mix=[{"name": model.name, "weight": w} for model, w in zip(models, values, strict=True)],
     )
-    return first._new_style(described, interpolate_parameters(own, values))
+    return first._new_style(described, interpolate_parameters(own, values, convex=convex))
 
 
 def _as_model(style: StyleLike) -> MetaStyle:
@@ -822,7 +855,7 @@ def _as_model(style: StyleLike) -> MetaStyle:
 
 def _mix_name(models: Sequence[MetaStyle], weights: Sequence[float]) -> str:
     """Weights and names, cut off: the names of mixes of mixes would double each time."""
-    name = " + ".join(f"{w:.0%} {m.name}" for m, w in zip(models, weights, strict=True) if w > 0)
+    name = " + ".join(f"{w:.0%} {m.name}" for m, w in zip(models, weights, strict=True) if w)
     return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
 
 

@@ -21,13 +21,14 @@ from torch import Tensor
 from metastyle_hub.devices import memory_errors
 from metastyle_hub.errors import SettingError
 from metastyle_hub.images.io import load_image, to_pil, to_tensor, with_alpha
+from metastyle_hub.images.masks import blend, load_mask
 from metastyle_hub.images.transforms import crop_back, pad_to_multiple, preserve_color, resize_short_side
 from metastyle_hub.networks.inference import infer
 from metastyle_hub.networks.param_groups import Parameters, trainable_parameters
 from metastyle_hub.networks.transformer_net import TransformerNet
 from metastyle_hub.tiling import TilingConfig, transform_in_tiles
 
-__all__ = ["check_size", "check_stroke_scale", "coarse_to_fine", "stylize", "stylize_tensor"]
+__all__ = ["check_size", "check_stroke_scale", "coarse_to_fine", "stylize", "stylize_regions", "stylize_tensor"]
 
 _TILING = TilingConfig()
 _FULL_SIZE = 512  # pixels of the short side up to which strokes are as wide as the network makes them, by default
@@ -97,6 +98,51 @@ def stylize(
             parts = stylized.split([len(content.images) for content in batch])
             results += [_restore(part, content, keep_color) for part, content in zip(parts, batch, strict=True)]
     return results
+
+
+@torch.no_grad()
+def stylize_regions(
+    network: TransformerNet,
+    styles: Sequence[Parameters],
+    content: Any,
+    masks: Sequence[Any],
+    *,
+    feather: float = 0.02,
+    size: int | None = None,
+    stroke_scale: float | None = None,
+    keep_color: bool = False,
+    backend: str = "auto",
+) -> Any:
+    """Stylize regions of one image, each with its style; the rest stays as it is. It comes back as what it came as.
+
+    Args:
+        network, size, stroke_scale, keep_color, backend: as in `stylize`.
+        styles: the parameters for each region.
+        content: an image, or a tensor (3, H, W) or (B, 3, H, W).
+        masks: a mask for each region, see `load_mask`.
+        feather: width of the soft edges, as a share of the short side, from 0 to 1.
+
+    Raises:
+        ImageError: for an image or mask that cannot be used.
+        SettingError: for another number of styles than of masks, or a wrong size or feather.
+        DeviceError: if memory runs out.
+
+    >>> network = TransformerNet()
+    >>> stylize_regions(network, [network.parameter_dict()], "photo.jpg", [torch.ones(48, 64)]).size
+    (64, 48)
+    """
+    check_size(size)
+    if len(styles) != len(masks) or not masks:
+        raise SettingError(f"There are {len(styles)} styles for {len(masks)} masks; pass one style for each mask.")
+    if not isinstance(feather, numbers.Real) or not 0 <= feather <= 1:
+        raise SettingError(f"feather must be a number from 0 to 1, got {feather!r}.")
+    loaded = _load(content, styles[0], size)
+    chosen = [load_mask(mask, *loaded.images.shape[-2:]) for mask in masks]
+    stylized = stylize(
+        network, styles, [loaded.images] * len(styles),
+        stroke_scale=stroke_scale, keep_color=keep_color, backend=backend,
+    )  # fmt: skip
+    return _restore(blend(loaded.images, stylized, chosen, float(feather)), loaded, keep_color=False)
 
 
 def check_size(size: object) -> None:

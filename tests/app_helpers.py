@@ -84,3 +84,19 @@ def images(style: Path = STYLE, content: Path = CONTENT) -> dict[str, Any]:
 def adapt(client: Client, steps: int = 3, trainable: str = "norm", style: Path = STYLE) -> Any:
     """The .zip of an adapted style."""
     return client.predict(style_image=handle_file(style), steps=steps, trainable=trainable, api_name="/adapt")
+
+
+@contextmanager
+def opened(browser, url="about:blank", width=1280, **settings):
+    """A page in its own window, closed at the end of the block.
+
+    Without an address it stays blank, for a test that must listen before the first request.
+    """
+    context = browser.new_context(viewport={"width": width, "height": 900}, **settings)
+    try:
+        page = context.new_page()
+        page.set_default_timeout(30_000)
+        page.goto(url)
+        yield page
+    finally:
+        context.close()

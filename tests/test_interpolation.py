@@ -106,3 +106,12 @@ def test_styles_of_different_architectures_are_refused():
         with pytest.raises(InterpolationError) as error:
             interpolate_parameters([tiny.parameters(), other], [0.5, 0.5])
         assert "architecture" in str(error.value)
+
+
+def test_weights_below_0_extrapolate_on_request():
+    first, second = ({"p": torch.tensor([value], dtype=torch.float64)} for value in (3.0, 1.0))
+    assert float(interpolate_parameters([first, second], [1.5, -0.5], convex=False)["p"]) == pytest.approx(4, abs=1e-12)
+    assert check_weights([1.3, -0.3], 2, convex=False) == [1.3, -0.3]
+    for weights in ([1.3, -0.2], [float("inf"), float("-inf")], [float("nan"), 1]):
+        with pytest.raises(InterpolationError):
+            check_weights(weights, 2, convex=False)

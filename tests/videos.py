@@ -75,7 +75,7 @@ def mux(
         options: of the encoder.
         container_options: of the muxer.
         audio: codec and language of each track of audio, a tone; the second track is the default one.
-        cover: write a cover image: as attachment of Matroska, else as attached picture.
+        cover: write a cover image: as attachment of Matroska, else as an attached image.
         seconds: of the audio; None for the length of the images.
         format: of the container; None for that of the suffix.
         attributes: of the codec context, such as color_trc.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import logging
 import math
@@ -65,7 +66,8 @@ def main(device: str = "auto", gallery: str | os.PathLike[str] | None = None, **
         **launch: further arguments of Gradio's `launch`, such as server_name, server_port and share.
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    signal.signal(signal.SIGTERM, _interrupt)  # images of visitors must not stay
+    with contextlib.suppress(ValueError):  # in another thread than the main one
+        signal.signal(signal.SIGTERM, _interrupt)  # images of visitors must not stay
     with ServerFolder() as folder:
         gr.mcp.DEFAULT_TEMP_DIR = str(folder)  # Gradio reads the usual one when it is imported
         base = MetaStyle.from_pretrained()
@@ -129,6 +131,15 @@ def gpu_seconds(measured: float | None) -> int:
     return _FIRST_GPU_SECONDS if measured is None else min(_MOST_GPU_SECONDS, math.ceil(5 + 1.5 * measured))
 
 
+class _Page(gr.Blocks):
+    """A page whose link previews have a description and an image; Gradio's template asks for them."""
+
+    def get_config_file(self, *args: Any, **kwargs: Any) -> Any:
+        """Add them to what the template gets."""
+        shown = {"simple_description": texts.DESCRIPTION, "thumbnail": texts.PREVIEW_URL}
+        return {**super().get_config_file(*args, **kwargs), **shown}
+
+
 def build(studio: Studio, forget_after: float = 600) -> gr.Blocks:
     """Return the page of a studio; launch it with `launch_options`.
 
@@ -136,7 +147,7 @@ def build(studio: Studio, forget_after: float = 600) -> gr.Blocks:
         studio: does the work.
         forget_after: seconds that a session outlives its page; a phone that sleeps for a minute keeps its styles.
     """
-    with gr.Blocks(title=texts.TITLE, analytics_enabled=False, delete_cache=(900, 3600)) as page:
+    with _Page(title=texts.TITLE, analytics_enabled=False, delete_cache=(900, 3600)) as page:
         add_endpoints(studio)
         session = gr.State(Session(), time_to_live=3600)  # each visitor gets a copy
         revision = gr.State(0.0)
@@ -155,6 +166,9 @@ def build(studio: Studio, forget_after: float = 600) -> gr.Blocks:
                 video = video_tab(studio, session)
             with gr.Tab(texts.TAB_STYLES, elem_id="tab-styles"):
                 styles = styles_tab(studio, shared, revision)
+            if space := os.getenv("SPACE_ID"):  # scripts/publish.py pushes the page beside the Space
+                with gr.Tab(texts.TAB_DEVICE, elem_id="tab-device"):
+                    gr.Markdown(texts.DEVICE.format(space=space))
         gr.Markdown(texts.FOOT, elem_id="foot")
         connect_lists(studio, revision, shared, compare, mix, video, styles)
         connect_browser(studio, page, revision, shared)
@@ -165,7 +179,7 @@ def build(studio: Studio, forget_after: float = 600) -> gr.Blocks:
         page.unload(leave)
         page.load(None, None, None, js=SCRIPT_FILE.read_text(encoding="utf-8"), **PRIVATE)
         page.load(None, None, None, js=html.add_alts(_ALTS), **PRIVATE)
-        hide_page_events(page)
+    hide_page_events(page)  # now that also those are there which Gradio adds at the end
     page.queue(default_concurrency_limit=4)  # long actions wait in `Studio.queue`
     return page
 

@@ -154,7 +154,7 @@ def in_background(
     """Run a function in the queue and show its progress; return its result.
 
     Raises:
-        Stopped: by the visitor; the function ends by itself, its result is dropped.
+        Stopped: by the visitor; see `WorkQueue.run`.
     """
     session.stopped = False
     yield busy(status, text)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import math
 import re
 import tempfile
@@ -50,12 +51,14 @@ VideoSize: TypeAlias = Literal[SIZES]  # type: ignore[valid-type]
 Stream: TypeAlias = Iterator[str | None]
 """Nothing, twice a second, and at last the path of the result. A call that nobody waits for ends where it yields."""
 
+log = logging.getLogger(__name__)
+
 _DEFAULT = AdaptationConfig()
 _HUB_LIMIT = 24  # styles of a search
 _MAX_CALLS = 8  # at once
 _PROGRESS = gr.Progress()
 _MARK = "is_endpoint"
-_OWN_FILE = re.compile(r"/gradio_api/file=(.+\.zip)$")
+_OWN_FILE = re.compile(r"^https?://[^/?#]+/gradio_api/file=([^?#]+)$")
 _YIELD_SECONDS = 0.5
 
 
@@ -100,9 +103,35 @@ with patch("gradio.component_meta.create_or_modify_pyi"):
             """Return the name of the stock front end."""
             return "file"
 
+        async def async_move_resource_to_block_cache(self, url_or_file_path: Any) -> str | None:
+            """Return a file that is in the cache already, and download others."""
+            address = str(url_or_file_path or "")
+            try:
+                return _own_file(address) or await super().async_move_resource_to_block_cache(url_or_file_path)
+            except Exception as error:
+                log.info("%s cannot be fetched: %s", address, error)
+                message = texts.NO_DOWNLOAD.format(name=Path(address).name[:60])
+                raise gr.Error(message, print_exception=False) from None
+
         def preprocess(self, payload: Any) -> Any:
             """Return the path."""
             return None if payload is None else Path(payload.path)
+
+
+def _own_file(address: str) -> str | None:
+    """Return the path of a file that this server has handed out under this address; None for any other address.
+
+    Gradio refuses to fetch from an address of the same machine, where an agent may well be.
+
+    Raises:
+        SessionError: if the file has been deleted.
+    """
+    if (own := _OWN_FILE.search(address)) is None:
+        return None
+    path = Path(unquote(own[1])).resolve()
+    if not path.is_relative_to(Path(get_upload_folder()).resolve()) or not path.is_file():
+        raise SessionError(texts.GONE.format(name=path.name))
+    return str(path)
 
 
 def _description(about: str) -> dict[str, str]:
@@ -171,7 +200,7 @@ class _Endpoints:
         self.studio = studio
 
     def styles(self) -> list[str]:
-        """List the built-in styles, which the parameter `style` of other tools accepts.
+        """List the built-in styles, which the parameter style of other tools accepts.
 
         Returns:
             names of styles
@@ -230,8 +259,8 @@ class _Endpoints:
             first: a built-in style, a repo user/name on the Hugging Face Hub, or the address of a .zip of another tool
             second: another style
             weight: 0 (the first style) to 1 (the second)
-            first_file: a .zip of a style, instead of `first`; may be left out
-            second_file: a .zip of a style, instead of `second`; may be left out
+            first_file: a .zip of a style, instead of first; may be left out
+            second_file: a .zip of a style, instead of second; may be left out
 
         Returns:
             a .zip of the mix, with config.json and model.safetensors
@@ -255,7 +284,7 @@ class _Endpoints:
         Args:
             content_image: the image to stylize, such as a photo
             style: a built-in style, a repo user/name on the Hugging Face Hub, or the address of a .zip of another tool
-            style_file: a .zip of a style, instead of `style`; may be left out
+            style_file: a .zip of a style, instead of style; may be left out
             strength: 0 (the content image) to 1 (the style)
             preserve_color: true to take only light and strokes from the style
             size: pixels of the long side of the result, at most; 0 for the size of the content image
@@ -281,7 +310,7 @@ class _Endpoints:
         Args:
             content_images: a .zip of up to 100 images
             style: a built-in style, a repo user/name on the Hugging Face Hub, or the address of a .zip of another tool
-            style_file: a .zip of a style, instead of `style`; may be left out
+            style_file: a .zip of a style, instead of style; may be left out
             strength: 0 (the content images) to 1 (the style)
             preserve_color: true to take only light and strokes from the style
             size: pixels of the long side of each result, at most; 0 for the size of the content image
@@ -348,7 +377,7 @@ class _Endpoints:
         Args:
             video: the video, of which the first 240 frames are used
             style: a built-in style, a repo user/name on the Hugging Face Hub, or the address of a .zip of another tool
-            style_file: a .zip of a style, instead of `style`; may be left out
+            style_file: a .zip of a style, instead of style; may be left out
             short_side: pixels of the short side of the result: 180, 240, 360 or 480
             strength: 0 (the video as it is) to 1 (the style)
 
@@ -370,11 +399,8 @@ class _Endpoints:
 
     def _style(self, name: str, file: File) -> MetaStyle:
         """Return a style by its name, its repo, the address of its .zip on this server, or its .zip."""
-        if file is None and (address := _OWN_FILE.search(name)):
-            path = Path(unquote(address[1])).resolve()
-            if not path.is_relative_to(Path(get_upload_folder()).resolve()) or not path.is_file():
-                raise SessionError(texts.GONE.format(name=path.name))
-            file = path
+        if file is None and (own := _own_file(name)):
+            file = Path(own)
         if file is not None:
             style = self.studio.unpack(file)
             return style.renamed(plain_name(style.name) or "style")

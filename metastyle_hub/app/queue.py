@@ -5,6 +5,7 @@ Gradio's own queue shows no time that is worth showing, and an action that waits
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -12,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self, TypeVar
+
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from metastyle_hub.app import texts
 from metastyle_hub.errors import SessionError
@@ -55,6 +58,26 @@ class Ticket:
         self.queue._leave(self)
 
 
+class _Ended(Exception):
+    """Nobody waits for a result any more."""
+
+
+@contextlib.contextmanager
+def _ended_by(event: threading.Event) -> Iterator[None]:
+    """Let an event end the networks that run in this thread within the block, which take a minute for a large photo."""
+    thread = threading.get_ident()
+
+    def check(*_: object) -> None:
+        if event.is_set() and threading.get_ident() == thread:
+            raise _Ended
+
+    handle = register_module_forward_pre_hook(check)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
 class WorkQueue:
     """The actions that run or wait, in their order.
 
@@ -88,17 +111,23 @@ class WorkQueue:
     def run(self, function: Callable[[], T], seconds: float | None = None) -> Generator[Progress, None, T]:
         """Run a function in its turn, in a thread; yields twice a second and returns the result.
 
-        A caller that closes the generator does not end a function that runs already: others wait until it has ended.
+        A caller that closes the generator ends the function at the next layer of a network that it runs. Others wait
+        until it has ended.
 
         Args:
             function: runs as one piece.
             seconds: that it needs; None if unknown.
         """
-        ticket, future = self.ticket(seconds), None
+        ticket, future, closed = self.ticket(seconds), None, threading.Event()
+
+        def run() -> T:
+            with _ended_by(closed):
+                return function()
+
         try:
             yield from ticket.wait()
             pool = ThreadPoolExecutor(1)
-            future = pool.submit(function)
+            future = pool.submit(run)
             future.add_done_callback(lambda _: self._leave(ticket))
             pool.shutdown(wait=False)
             started = time.monotonic()
@@ -108,6 +137,7 @@ class WorkQueue:
                 yield Progress(0, left, None if seconds is None else min(0.95, passed / seconds))
             return future.result()
         finally:
+            closed.set()
             if future is None:
                 self._leave(ticket)
 

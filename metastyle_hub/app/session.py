@@ -65,7 +65,7 @@ class Job:
     content: Image.Image  # at the size of the page
     started: float = field(default_factory=time.monotonic)
     seconds: float = 0.0  # so far
-    first_seconds: float = 0.0  # until step 0
+    step_seconds: list[float] = field(default_factory=list)  # of each gradient step
     curve: list[tuple[int, float, float]] = field(default_factory=list)  # step, content loss, style loss
     thumbnails: dict[int, Image.Image] = field(default_factory=dict)  # by step
     styles: dict[int, MetaStyle] = field(default_factory=dict)  # by step
@@ -84,8 +84,9 @@ class Job:
         self.curve.append((step.index, step.content, step.style))
         if event.preview is not None and step.index in marks:
             self.thumbnails[step.index] = shrink(event.preview, THUMBNAIL_SIZE)
+        if previous is not None:
+            self.step_seconds.append(event.seconds - previous.seconds)
         self.last, self.seconds = event, time.monotonic() - self.started
-        self.first_seconds = self.first_seconds or self.seconds
 
     def nearest_step(self, step: float) -> int:
         """Return the step nearest to `step` whose style is kept."""

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import re
 import shutil
+import statistics
 import tempfile
 import time
 import zipfile
@@ -117,12 +118,11 @@ class Studio:
 
     def seconds_left(self, job: Job) -> float | None:
         """Return the seconds that a job still needs, by its own pace and at its start by that of earlier jobs."""
-        done, spent = (job.last.index, job.seconds - job.first_seconds) if job.last is not None else (0, 0.0)
         earlier = self._pace(job.trainable)
-        if earlier is not None:
-            done, spent = done + _PRIOR_STEPS, spent + _PRIOR_STEPS * earlier
+        # the median, as the first step and those with a preview take longer
+        times = [*([earlier] * _PRIOR_STEPS if earlier else []), *job.step_seconds[-3 * _PRIOR_STEPS :]]
         remaining = job.steps - (job.last.index if job.last is not None else 0)
-        return remaining * spent / done if done else None
+        return remaining * statistics.median(times) if times else None
 
     def start(
         self, content: ImageUpload, style_image: ImageUpload, steps: float, trainable: str, session: Session
@@ -453,7 +453,7 @@ class Studio:
     ) -> tuple[str, str]:  # fmt: skip
         """Push a style to a repo of the visitor; return the repo's id and the address of the commit."""
         style = self.style(name, session)
-        slug = re.sub(r"[^A-Za-z0-9.-]+", "-", repo.strip() or str(name)).strip("-.")
+        slug = re.sub(r"[^A-Za-z0-9.]+|[-.]{2,}", "-", repo.strip() or str(name)).strip("-.")
         if not slug:
             raise SessionError(texts.NO_NAME)
         repo_id = f"{user}/{slug}"

@@ -9,6 +9,8 @@ INTRO = (
     "Press a style, or give it **one style image** of your own: it adapts while you watch, and then stylizes any photo "
     "in one pass."
 )
+DESCRIPTION = "Photos and videos in the style of one image: ready styles at once, your own in a minute."
+PREVIEW_URL = "https://raw.githubusercontent.com/metastyle-hub/metastyle_hub/main/docs/gallery.jpg"
 
 # ---- tabs
 TAB_STYLIZE, TAB_COMPARE, TAB_MIX, TAB_VIDEO, TAB_STYLES = "Stylize", "Compare", "Mix", "Video", "My styles"
@@ -34,10 +36,10 @@ CONTENT_EXAMPLES, STYLES_TITLE = "Photos to try", "Styles"
 RESULT = "Before and after"
 RESULT_ALTS = ("The content image", "The stylized image")
 DIVIDER = "Divider, percent"
-PREDICTING, NO_PREDICTOR = "Predicting the style ...", "**Ready.** Press *Adapt to this style*."
+PREDICTING, NO_PREDICTOR = "Predicting the style ...", "**Ready.** Press “Adapt to this style”."
 STYLIZING = "Stylizing with “{name}” ..."
 SHOWN = "**{name}** on {content}"
-SHOWN_PREDICTED = "**{name}** on {content}, predicted from your image. *Adapt* comes closer to it."
+SHOWN_PREDICTED = "**{name}** on {content}, predicted from your image. “Adapt to this style” comes closer to it."
 SHOWN_STEP = "**{name}** on {content}, after step {index} of {last}"
 SHOWN_WITH = ", strength {strength:g}"
 LOOK = "Strength, strokes, color"
@@ -122,7 +124,7 @@ GRID, GRID_ALT = "Grid", "Grid of mixes with the four styles in its corners"
 
 # ---- video
 VIDEO_INTRO = (
-    "A video in a style, frame by frame, with its audio and with temporal smoothing where nothing moves. The first "
+    "A video in a style, frame by frame, with its audio and with temporal smoothing. The first "
     "{most} frames are stylized; stop any time and keep the frames so far."
 )
 VIDEO, VIDEO_SIZE, VIDEO_GO = "Video", "Short side, pixels", "Stylize the video"
@@ -165,6 +167,15 @@ INTERPOLATED = "mix"
 RENAMED = "**Renamed** to “{name}”."
 ADDED = "**Added** “{name}”."
 
+# ---- on your own device
+TAB_DEVICE = "On your own device"
+DEVICE = (
+    "The same network also runs **in your own browser**: it predicts the style of an artwork, refines it while you "
+    "watch, mixes styles and stylizes the webcam. No image leaves your device, nobody waits in a queue, and after the "
+    "first visit it works without a network.\n\n"
+    "[Open the page in its own tab](https://huggingface.co/spaces/{space}-browser)"
+)
+
 FOOT = (
     "Images stay in this session and are deleted afterwards; styles stay in your browser. The method: *MetaStyle* "
     "(Zhang, Zhu and Zhu, AAAI 2019), built from the paper as [metastyle_hub](https://github.com/metastyle-hub/metastyle_hub)."
@@ -172,6 +183,7 @@ FOOT = (
 
 # ---- endpoints
 WORKING, FRAMES, IMAGES = "Working ...", "frames", "images"
+NO_DOWNLOAD = "“{name}” cannot be fetched; give a public http(s) address or a data URL."
 NAME_STYLE = "Name a style in “style”, or send its .zip as “style_file”."
 WRONG_VALUE = "{name} cannot be {value!r}: {reason}."
 
@@ -192,6 +204,7 @@ GONE = "{name} is not here any more; please upload it again."
 NO_IMAGE = "“{name}” cannot be opened as an image; choose a JPEG, PNG, WebP, HEIC or AVIF photo."
 HUGE_IMAGE = "“{name}” has {megapixels:.0f} megapixels, more than this page can open; save it smaller."
 SHRUNK = "“{name}” has {megapixels:.0f} megapixels and is stylized with {most:.0f}."
+NO_VIDEO_FILE = "“{name}” cannot be read as a video; choose an MP4, MOV or WebM."
 NO_IMAGES = "“{name}” is not a .zip with images; choose another."
 MANY_IMAGES = "“{name}” holds more than {count} files or {most:.0f} MB; choose a smaller .zip."
 GIVE_SIZE = "“{name}” has {megapixels:.0f} megapixels, more than {most:.0f}; pass a size to have it shrunk."

@@ -34,7 +34,8 @@ def statistics(features: Tensor) -> Statistics:
 def adain(features: Tensor, style: Statistics) -> Tensor:
     """Give features (B, C, H, W) the mean and deviation of a style, whose batch is 1 or B.
 
-    >>> adain(content_features, statistics(style_features))
+    >>> adain(torch.rand(1, 8, 16, 16), statistics(torch.rand(1, 8, 24, 24))).shape
+    torch.Size([1, 8, 16, 16])
     """
     mean, deviation = statistics(features)
     return (at_least_float32(features) - mean) / deviation * style[1] + style[0]

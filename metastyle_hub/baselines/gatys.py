@@ -108,7 +108,9 @@ def optimize_pixels_coarse_to_fine(
 
     Each size has an equal share of the iterations and starts from the enlarged result of the one before.
 
-    >>> *_, last = optimize_pixels_coarse_to_fine(loss, content, style, GatysConfig(iterations=150), scales=3)
+    Example::
+
+        *_, last = optimize_pixels_coarse_to_fine(loss, content, style, GatysConfig(iterations=150), scales=3)
     """
     config, start, done = config or GatysConfig(), None, 0
     for scale in reversed(range(scales)):

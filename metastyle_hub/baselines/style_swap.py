@@ -43,7 +43,8 @@ def patches_of(features: Tensor, size: int) -> Patches:
 def swap(features: Tensor, style: Patches) -> Tensor:
     """Replace every patch of features (1, C, H, W) by the style's patch of the largest correlation; average overlaps.
 
-    >>> swap(content_features, patches_of(style_features, size=3))
+    >>> swap(torch.rand(1, 8, 16, 16), patches_of(torch.rand(1, 8, 24, 24), size=3)).shape
+    torch.Size([1, 8, 16, 16])
     """
     queries = F.unfold(features, style.size)[0].T  # (M, C * size * size)
     rows = max(1, _CHUNK // len(style.directions))

@@ -34,9 +34,10 @@ Style = TypeVar("Style")
 class Baseline(nn.Module, ABC, Generic[Style]):
     """A system that brings the style of one image to another; images are (B, 3, H, W) in [0, 1].
 
-    >>> system = AdaIN(load_feature_extractor("compact"))
-    >>> system.stylize(content, style).shape == content.shape
-    True
+    Example::
+
+        system = AdaIN(load_feature_extractor("compact"))
+        stylized = system.stylize(content, style)
     """
 
     multiple = 4  # that the sides of a content image are padded to

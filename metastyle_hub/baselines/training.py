@@ -73,8 +73,10 @@ def train(
     Raises:
         SettingError: if the checkpoint belongs to a run with other settings.
 
-    >>> for step in train(AdaIN(load_feature_extractor()), photos, artworks):
-    ...     print(step.index, step.loss)
+    Example::
+
+        for step in train(AdaIN(load_feature_extractor()), photos, artworks):
+            print(step.index, step.loss)
     """
     config = config or BaselineTrainingConfig()
     trained = [p for p in system.parameters() if p.requires_grad]

@@ -10,10 +10,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from metastyle_hub.cli.options import add_device, add_stylize_options, stylize_options
-from metastyle_hub.cli.paths import reserved_folder
+from metastyle_hub.cli.paths import check_output, read_image, reserved_folder, write_image
 from metastyle_hub.errors import SettingError
 from metastyle_hub.images.grid import image_grid
-from metastyle_hub.images.io import check_writable, load_image, save_image
+from metastyle_hub.images.io import load_image
 from metastyle_hub.model import MetaStyle, interpolate
 
 __all__ = ["configure_interpolate"]
@@ -32,6 +32,7 @@ def configure_interpolate(parser: argparse.ArgumentParser, *, advanced: bool) ->
     parser.add_argument("--content", required=True, metavar="IMAGE", help="the image to stylize")
     parser.add_argument("-o", "--out", type=Path, required=True, help="the image file to write")
     parser.add_argument("--weights", type=float, nargs="+", metavar="W", help="one mix with these weights")
+    parser.add_argument("--extrapolate", action="store_true", help="with --weights: allow weights below 0")
     parser.add_argument(
         "--frames", type=int, metavar="N", help=f"images in the strip (default {_MIN_FRAMES}; more for many styles)"
     )
@@ -50,13 +51,13 @@ def _run(args: argparse.Namespace) -> None:
         raise SettingError("--save needs --weights, which define the mix.")
     if count < 2 and not args.weights:
         raise SettingError(f"A strip needs two styles, got {args.styles[0]} alone; name a second one.")
-    check_writable(args.out)
+    check_output(args.out, args.content)
     styles = [MetaStyle.from_pretrained(style, device=args.device) for style in args.styles]
-    content, options = load_image(args.content), stylize_options(args)
+    content, options = load_image(read_image(args.content)), stylize_options(args)
     if args.weights:
-        mix = interpolate(styles, args.weights)
+        mix = interpolate(styles, args.weights, convex=not args.extrapolate)
         with reserved_folder(args.save, mix.num_parameters(only_own=True)) if args.save else contextlib.nullcontext():
-            save_image(mix.stylize(content, **options), args.out)
+            write_image(mix.stylize(content, **options), args.out)
             if args.save:
                 mix.save_pretrained(args.save)
         return
@@ -69,4 +70,4 @@ def _run(args: argparse.Namespace) -> None:
         weights[left : left + 2] = 1 - (position - left), position - left
         row.append(interpolate(styles, weights).stylize(content, **options))
         captions.append(" / ".join(f"{w:.0%}" for w in weights))
-    save_image(image_grid([row], captions, tile=min(512, max(row[0].size))), args.out)
+    write_image(image_grid([row], captions, tile=min(512, max(row[0].size))), args.out)

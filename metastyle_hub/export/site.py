@@ -30,6 +30,13 @@ CHECKOUT_PAGE = Path(__file__).resolve().parents[2] / "space" / "browser"
 _FILE_LIST, _MANIFEST = "files.json", "browser.json"
 _PAGE = ("index.html", "style.css", "manifest.webmanifest", "icon.svg", "service-worker.js", "README.md", "src")
 _RUNTIME = ("wasm", ""), ("jspi", ".jspi"), ("webgpu", ".asyncify")  # WebAssembly; WebGPU; WebGPU in older browsers
+# the Hub's client and what it imports, by the names in the import map of index.html
+_CLIENT = (
+    ("@huggingface/hub/dist/browser", "hub"),
+    ("@huggingface/xetchunk-wasm/dist/esm", "xetchunk-wasm"),
+    ("@huggingface/blake3-jit/dist/esm", "blake3-jit"),
+    ("gearhash-jit/dist/esm", "gearhash-jit"),
+)
 _BASE = Path(__file__).parents[1] / "pretrained" / "base"
 _THUMBNAIL = 184  # pixels of the short side
 _NPM_SECONDS = 600
@@ -85,17 +92,21 @@ def _copy_page(page: Path, target: Path) -> None:
 
 
 def _copy_runtime(page: Path, target: Path) -> None:
-    """Copy onnxruntime-web from node_modules, where npm puts the version that package.json names."""
-    wanted = json.loads((page / "package.json").read_text(encoding="utf-8"))["dependencies"]["onnxruntime-web"]
-    package = page / "node_modules" / "onnxruntime-web"
-    if not _is_version(package / "package.json", wanted):
+    """Copy onnxruntime-web and the Hub's client from node_modules, where npm puts the versions of package.json."""
+    modules = page / "node_modules"
+    wanted = json.loads((page / "package.json").read_text(encoding="utf-8"))["dependencies"]
+    if not all(_is_version(modules / name / "package.json", version) for name, version in wanted.items()):
         _install(page)
+    runtime = modules / "onnxruntime-web" / "dist"
     names = [f"ort.{bundle}.bundle.min.mjs" for bundle, _ in _RUNTIME]
     names += [f"ort-wasm-simd-threaded{suffix}.wasm" for _, suffix in _RUNTIME]
-    target.mkdir(exist_ok=True)
-    for name in names:
-        source, copy = package / "dist" / name, target / name
+    copies = [(runtime / name, target / name) for name in names]
+    for folder, name in _CLIENT:
+        files = [file for file in (modules / folder).iterdir() if file.suffix in (".js", ".mjs")]
+        copies += [(file, target / name / file.name) for file in files if file.name != "index.js" or name != "hub"]
+    for source, copy in copies:
         if not copy.exists() or copy.stat().st_size != source.stat().st_size:
+            copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, copy)
 
 
@@ -106,7 +117,7 @@ def _is_version(package: Path, version: str) -> bool:
 def _install(page: Path) -> None:
     npm = shutil.which("npm")
     if npm is None:
-        raise ExportError("The page needs onnxruntime-web from npm, which is not installed; install Node.js.")
+        raise ExportError("The page needs packages from npm, which is not installed; install Node.js.")
     command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
     try:
         done = subprocess.run(command, cwd=page, capture_output=True, text=True, timeout=_NPM_SECONDS)

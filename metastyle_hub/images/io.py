@@ -117,8 +117,8 @@ def load_deep(source: ImageLike, limits: ImageLimits = DEFAULT_LIMITS) -> torch.
     Raises:
         ImageError: for an image that cannot be used.
 
-    >>> load_deep("scan.png").shape
-    torch.Size([1, 3, 3508, 2480])
+    >>> load_deep("photo.jpg").shape
+    torch.Size([1, 3, 48, 64])
     """
     if isinstance(source, torch.Tensor):
         return to_tensor(source)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
 from metastyle_hub.config import expanded
 from metastyle_hub.errors import ImageError
@@ -66,11 +66,16 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         raise ImageError(f"{name} cannot be written there; try another place.")
 
 
-def save_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
+def save_image(image: Image.Image, path: str | os.PathLike[str], *, software: str | None = None) -> None:
     """Write an image in the format of the suffix, completely or not at all, and create missing folders.
 
     Formats without alpha (JPEG, BMP) get a white background. The resolution `image.info["dpi"]` is kept. A link stays,
     and its target is written; a file that is replaced keeps its mode.
+
+    Args:
+        image: of any mode.
+        path: of the file; the suffix chooses the format.
+        software: the EXIF tag Software, in formats that have EXIF (all but BMP).
 
     Raises:
         ImageError: for a suffix of no writable format, or if the file cannot be written.
@@ -78,10 +83,10 @@ def save_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
     >>> save_image(image, "out/starry.jpg")
     """
     check_writable(path)
-    write_bytes(path, encode_image(image, expanded(path).suffix, quoted(path)))
+    write_bytes(path, encode_image(image, expanded(path).suffix, quoted(path), software=software))
 
 
-def encode_image(image: Image.Image, suffix: str, name: str = "the image") -> bytes:
+def encode_image(image: Image.Image, suffix: str, name: str = "the image", *, software: str | None = None) -> bytes:
     """Return the file of an image, see `save_image`; `name` is for messages.
 
     Raises:
@@ -98,6 +103,10 @@ def encode_image(image: Image.Image, suffix: str, name: str = "the image") -> by
         image = Image.alpha_composite(white, image).convert("RGB")
     if "dpi" in image.info:
         options = options | {"dpi": image.info["dpi"]}
+    if software and format != "BMP":
+        exif = Image.Exif()
+        exif[ExifTags.Base.Software] = software
+        options = options | {"exif": exif}
     file = BytesIO()
     try:
         image.save(file, format=format, **options)
@@ -106,18 +115,23 @@ def encode_image(image: Image.Image, suffix: str, name: str = "the image") -> by
     return file.getvalue()
 
 
-def encode_deep_png(pixels: torch.Tensor, alpha: Image.Image | None = None, dpi: Any = None) -> bytes:
+def encode_deep_png(
+    pixels: torch.Tensor, alpha: Image.Image | None = None, dpi: Any = None, *, software: str | None = None
+) -> bytes:
     """Return a PNG file of 16 bits a channel, which Pillow does not write.
 
     Args:
         pixels: (3, H, W) or (1, 3, H, W) in [0, 1].
         alpha: an "L" image of that size.
         dpi: horizontal and vertical resolution.
+        software: the EXIF tag Software.
 
     Raises:
         ImageError: for another shape.
 
-    >>> Path("deep.png").write_bytes(encode_deep_png(style.stylize(load_deep("scan.png"))))
+    Example::
+
+        Path("deep.png").write_bytes(encode_deep_png(style.stylize(load_deep("scan.png"))))
     """
     check_shape(pixels)
     values = pixels.detach().to("cpu", torch.float32).reshape(3, *pixels.shape[-2:]).clamp(0, 1)
@@ -136,6 +150,10 @@ def encode_deep_png(pixels: torch.Tensor, alpha: Image.Image | None = None, dpi:
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2 if channels == 3 else 6, 0, 0, 0))]
     if dpi:
         chunks.append((b"pHYs", struct.pack(">IIB", *(round(float(v) / 0.0254) for v in dpi), 1)))
+    if software:
+        exif = Image.Exif()
+        exif[ExifTags.Base.Software] = software
+        chunks.append((b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0")))
     chunks += [(b"IDAT", b"".join(data)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks

@@ -8,7 +8,7 @@ from PIL import Image
 
 __all__ = ["fill_hidden", "visible_box"]
 
-_HIDDEN, _SOLID = 4, 128  # of 255: pixels below the first are filled, with colors of pixels from the second
+_HIDDEN, _SOLID = 1, 128  # of 255: pixels below the first are filled, with colors of pixels from the second
 
 
 def fill_hidden(rgb: Image.Image, alpha: Image.Image) -> Image.Image:
@@ -21,6 +21,7 @@ def fill_hidden(rgb: Image.Image, alpha: Image.Image) -> Image.Image:
         rgb: an "RGB" image.
         alpha: an "L" image of its size.
 
+    >>> cutout = image.convert("RGBA")
     >>> fill_hidden(cutout.convert("RGB"), cutout.getchannel("A")).mode
     'RGB'
     """

@@ -110,9 +110,11 @@ class AnimationSource:
 class Animation:
     """The frames of an animation to be written, all in memory.
 
-    >>> animation = Animation(loop=0)
-    >>> animation.add(Frame(image, Fraction(0), Fraction(1, 10)))
-    >>> animation.save(file, "GIF", last=Fraction(1, 10))
+    Example::
+
+        animation = Animation(loop=0)
+        animation.add(Frame(image, Fraction(0), Fraction(1, 10)))
+        animation.save(file, "GIF", last=Fraction(1, 10))
     """
 
     loop: int  # how often it is shown; 0 for without end

@@ -36,9 +36,11 @@ class AudioTrack:
         source: the audio stream of the input.
         name: of the output, for messages.
 
-    >>> track = AudioTrack(container, source.audio[0], "stylized.mp4")
-    >>> track.add(packet)
-    >>> track.release(until=Fraction(5))
+    Example::
+
+        track = AudioTrack(container, source.audio[0], "stylized.mp4")
+        track.add(packet)
+        track.release(until=Fraction(5))
     """
 
     def __init__(self, container: Any, source: Any, name: str) -> None:

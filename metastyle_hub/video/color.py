@@ -24,7 +24,7 @@ __all__ = ["linear_to_srgb", "to_sdr", "upright_rgb"]
 
 _UNSPECIFIED, _HD_HEIGHT = 2, 720  # as in players, an unspecified color matrix is BT.709 from 720 lines on
 _BT2020, _P3_D65 = 9, 12  # primaries in H.273
-_PQ, _HLG = 16, 18  # transfer characteristics in H.273
+_PQ, _HLG = 16, 18  # transfer functions in H.273
 _WHITE, _PEAK = 203.0, 1000.0  # nit
 _KNEE = 0.85
 _TO_BT709 = {
@@ -42,7 +42,7 @@ def upright_rgb(
     Args:
         decoded: the frame.
         pixel_aspect: width of a pixel by its height, if stated.
-        transfer: characteristics of the stream, as numbered in H.273.
+        transfer: function of the stream, as numbered in H.273.
         primaries: of the stream, as numbered in H.273.
 
     Returns:

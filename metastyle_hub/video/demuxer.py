@@ -18,7 +18,7 @@ __all__ = ["StreamSource"]
 log = logging.getLogger(__name__)
 
 _NO_TIMES, _TIMES_JUMP = 0x80, 0x200  # flags of FFmpeg's formats: raw streams; broadcasts and recordings of them
-_GENERATE_TIMES = 0x1  # flag of FFmpeg's containers: guess missing presentation times, wrongly for B-frames
+_GENERATE_TIMES = 0x1  # flag of FFmpeg's containers: invent missing presentation times, wrongly for B-frames
 _GAP, _BROADCAST_GAP = 30 * 3600.0, 60.0  # seconds from which on a gap is an error in the times
 _READ_AHEAD = 10  # seconds of images in which the audio of the last frame must have come
 _MAX_ERRORS = 50  # without a packet between them

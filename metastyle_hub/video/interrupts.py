@@ -20,8 +20,10 @@ def interrupts_held() -> Iterator[None]:
 
     Only signals with a handler in Python, as that of Ctrl-C, and only in the main thread, where they are handled.
 
-    >>> with interrupts_held():
-    ...     container.mux(stream.encode(frame))
+    Example::
+
+        with interrupts_held():
+            container.mux(stream.encode(frame))
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -14,6 +14,7 @@ from torch import Tensor
 from metastyle_hub.config import Config, option
 from metastyle_hub.errors import SettingError, VideoError
 from metastyle_hub.images.transforms import resize_short_side
+from metastyle_hub.video.flow import has_optical_flow, warp_state
 from metastyle_hub.video.frames import AudioPacket, Frame
 from metastyle_hub.video.reader import VideoSource, is_pipe, open_video
 from metastyle_hub.video.temporal import TemporalState, temporal_smoothing
@@ -30,6 +31,7 @@ class VideoConfig(Config):
         10.0, "8-bit levels of change from which on a region counts as moving; 0 disables smoothing", low=0, high=255
     )
     blend: float = option(0.9, "weight of the previous output where nothing changes", low=0, high=0.99)
+    optical_flow: bool = option(True, "also smooth moving regions, along the optical flow (needs OpenCV)")
     crf: int = option(18, "H.264 quality: 0 is lossless, 18 visually lossless, 28 small", low=0, high=51)
 
 
@@ -95,7 +97,7 @@ def _stylize(
     canvas: tuple[int, int] | None = None  # height and width of the first frame, and so of the output
     state: TemporalState | None = None
     count = video.count if max_frames is None or video.count is None else min(max_frames, video.count)
-    threshold = config.motion_threshold / 255
+    threshold, follows = config.motion_threshold / 255, config.optical_flow and has_optical_flow()
     try:
         for part in video:
             if isinstance(part, AudioPacket):
@@ -105,6 +107,8 @@ def _stylize(
             canvas = canvas or (image.shape[-2], image.shape[-1])
             image = _resize_to_fit(image, canvas)  # a broadcast may go on in another size
             alpha = None if part.alpha is None else _resize_to_fit(part.alpha, (image.shape[-2], image.shape[-1]))
+            if state is not None and threshold and follows:
+                state = warp_state(state, image)
             state = temporal_smoothing(state, image, stylize_frame(image), threshold, config.blend)
             output = _pad_to(state.output, canvas)
             writer.add(Frame(output, part.start, part.duration, None if alpha is None else _pad_to(alpha, canvas)))

@@ -9,7 +9,8 @@ static wall become flickering strokes. Where a frame equals the one before it, t
     r_t = (1 - h_t) x_t    + h_t r_{t-1}                    reference: the frame that the output belongs to
 
 Since r is updated with the same weights as y, the output never lags behind by more than the motion threshold: moving
-regions, changes of light and cuts are new at once.
+regions, changes of light and cuts are new at once. Regions that move along the optical flow are held too:
+`flow.warp_state` moves r and y, and allows a greater distance.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["TemporalState", "temporal_smoothing"]
+__all__ = ["TemporalState", "distance", "temporal_smoothing"]
 
 _WINDOW = 5  # pixels a side over which noise is averaged
 
@@ -31,6 +32,8 @@ class TemporalState:
 
     reference: Tensor
     output: Tensor
+    visible: Tensor | float = 1.0  # (1, 1, H, W) in [0, 1], 0 where nothing is to be held
+    tolerance: Tensor | float = 1.0  # (1, 1, H, W), a factor of the motion threshold
 
 
 def temporal_smoothing(
@@ -39,7 +42,7 @@ def temporal_smoothing(
     """Return the next state, whose output is the frame to show.
 
     Args:
-        previous: the state of the frame before; None for the first.
+        previous: the state of the frame before, which `flow.warp_state` may have moved; None for the first.
         frame: x_t, (1, 3, H, W) in [0, 1].
         stylized: M(x_t), of the same shape.
         motion_threshold: distance in [0, 1] from which on a region counts as moving; 0 disables smoothing.
@@ -52,8 +55,13 @@ def temporal_smoothing(
     """
     if previous is None or not motion_threshold or previous.reference.shape != frame.shape:
         return TemporalState(frame, stylized)
-    distance = (frame - previous.reference).abs().amax(1, keepdim=True)  # (1, 1, H, W)
-    margin = _WINDOW // 2
-    distance = F.avg_pool2d(F.pad(distance, 4 * (margin,), mode="replicate"), _WINDOW, 1)
-    weight = blend * (1 - distance / motion_threshold).clamp(min=0)
+    threshold = motion_threshold * previous.tolerance
+    weight = blend * previous.visible * (1 - distance(frame, previous.reference) / threshold).clamp(min=0)
     return TemporalState(torch.lerp(frame, previous.reference, weight), torch.lerp(stylized, previous.output, weight))
+
+
+def distance(frame: Tensor, reference: Tensor) -> Tensor:
+    """Return d_t, (1, 1, H, W): the difference of the most different channel, averaged over 5 x 5 pixels."""
+    margin = _WINDOW // 2
+    difference = (frame - reference).abs().amax(1, keepdim=True)
+    return F.avg_pool2d(F.pad(difference, 4 * (margin,), mode="replicate"), _WINDOW, 1)

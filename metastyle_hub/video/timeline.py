@@ -33,7 +33,7 @@ class Timeline:
 
     >>> timeline = Timeline(ahead=60)
     >>> [float(timeline.place("video", Fraction(t), Fraction(1, 4))) for t in (0, 1, 1, 900)]
-    [0.0, 1.0, 1.125, 1.375]
+    [0.0, 1.0, 1.25, 1.5]
     """
 
     def __init__(self, ahead: float) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hub_fixtures import use_endpoint
 from hub_server import LocalHub
 from huggingface_hub import constants
+
+CHROMIUM = Path("/usr/bin/chromium")
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -40,6 +43,20 @@ def url(studio) -> Iterator[str]:
 
     with served(build(studio)) as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[test]'")
+    if not CHROMIUM.is_file():
+        pytest.skip(f"there is no {CHROMIUM}: apt-get install chromium")
+    playwright.expect.set_options(timeout=12_000)  # a slow machine is not a broken page
+    with playwright.sync_playwright() as driver:
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        chromium = driver.chromium.launch(executable_path=str(CHROMIUM), args=flags)
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture

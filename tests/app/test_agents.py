@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import json
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
@@ -58,6 +60,23 @@ def test_every_tool_returns_the_file_that_it_promises(url, tmp_path):
     with urlopen(address_of(*call(url, "stylize_video", video=video, style=style, short_side=180))) as answer:
         assert answer.read(12)[4:8] == b"ftyp"
     assert call(url, "styles")[0].text == "[]"
+
+
+def test_an_agent_passes_an_address_on(url):
+    """Agents upload a file with a tool of Gradio's own, and pass the address that it returns."""
+    boundary = "--7d\r\nContent-Disposition: form-data; name=files; filename=cat.jpg\r\n\r\n"
+    body = boundary.encode() + CONTENT.read_bytes() + b"\r\n--7d--\r\n"
+    request = Request(f"{url}gradio_api/upload", body, {"Content-Type": "multipart/form-data; boundary=7d"})
+    with urlopen(request) as answer:
+        address = f"{url}gradio_api/file={json.load(answer)[0]}"
+    style = address_of(*call(url, "adapt", style_image=address, steps=0))
+    given = {"content_image": address, "size": 64}
+    for style_given in ({"style": style}, {"style_file": style}):
+        assert max(image_of(call(url, "apply_style", **given, **style_given)[0]).size) == 64
+    for nowhere in (f"{url}gradio_api/file=/etc/passwd", f"{url}gradio_api/nothing.jpg", "http://localhost/a.jpg"):
+        _, (result,) = agent(url, ("apply_style", {"content_image": nowhere, "style": style}))
+        assert result.isError and Path(nowhere).name in result.content[0].text
+        assert "/etc" not in result.content[0].text
 
 
 def test_nothing_of_the_page_is_a_tool(url):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 pytest.importorskip("gradio", reason="gradio is not installed: pip install '.[app]'")
 
-from app_helpers import CONTENT, FRAMES, OTHER_STYLE, ROOT, STYLE, adapted, served, tiny_studio, upload
+from app_helpers import CONTENT, FRAMES, OTHER_STYLE, STYLE, adapted, opened, served, tiny_studio, upload
 from videos import write_video
 
 from metastyle_hub.app import texts
@@ -22,7 +22,6 @@ from metastyle_hub.app.studio import Studio
 from metastyle_hub.data.examples import example
 from metastyle_hub.model import MetaStyle
 
-CHROMIUM = Path("/usr/bin/chromium")
 HARMLESS = re.compile(r"ERR_ABORTED|Method not implemented|Vega-Lite|favicon|manifest")
 
 
@@ -36,35 +35,6 @@ class SlowStyle(MetaStyle):
             self.weights.append(self.config.mix[-1]["weight"])
             time.sleep(0.4)
         return super().stylize(content, **options)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[test]'")
-    if not CHROMIUM.is_file():
-        pytest.skip(f"there is no {CHROMIUM}: apt-get install chromium")
-    playwright.expect.set_options(timeout=12_000)  # a slow machine is not a broken page
-    with playwright.sync_playwright() as driver:
-        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        chromium = driver.chromium.launch(executable_path=str(CHROMIUM), args=flags)
-        yield chromium
-        chromium.close()
-
-
-@contextmanager
-def opened(browser, url="about:blank", width=1280, **settings):
-    """A page in its own window, closed at the end of the block.
-
-    Without an address it stays blank, for a test that must listen before the first request.
-    """
-    context = browser.new_context(viewport={"width": width, "height": 900}, **settings)
-    try:
-        page = context.new_page()
-        page.set_default_timeout(30_000)
-        page.goto(url)
-        yield page
-    finally:
-        context.close()
 
 
 def set_number(page, label, value):
@@ -138,8 +108,6 @@ def address(galleried):
 def test_a_journey_through_all_tabs(browser, address, tmp_path, width, scheme):
     from playwright.sync_api import expect
 
-    shots = ROOT / "runs" / "space"
-    shots.mkdir(parents=True, exist_ok=True)
     with opened(browser, width=width, color_scheme=scheme) as page:
         errors: list[str] = []
         page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
@@ -149,8 +117,7 @@ def test_a_journey_through_all_tabs(browser, address, tmp_path, width, scheme):
             "request", lambda r: foreign.append(r.url) if not r.url.startswith((address, "data:", "blob:")) else None
         )
 
-        def done(name):
-            page.screenshot(path=shots / f"{width}-{scheme}-{name}.png", full_page=True)
+        def done():
             accessible(page)
             assert page.evaluate("document.documentElement.scrollWidth") <= width
 
@@ -160,11 +127,19 @@ def test_a_journey_through_all_tabs(browser, address, tmp_path, width, scheme):
             return download.value
 
         page.goto(address)
+        described = page.locator("meta[property='og:description']").last
+        assert described.get_attribute("content") == texts.DESCRIPTION
         status = page.locator("#status")
         expect(page.locator("#result img")).to_have_count(2)  # the first view is a stylized image
         expect(status).to_contain_text("on temple")
         assert page.locator("#result").bounding_box()["y"] < 400
         assert width < 600 or page.locator("#go").bounding_box()["y"] < 800  # in view without scrolling
+        page.keyboard.press("Tab")
+        keys = 1
+        while page.evaluate("document.activeElement.id") != "go" and keys < 40:
+            page.keyboard.press("Tab")
+            keys += 1
+        assert keys <= 20
         before = page.locator("#result img").last.get_attribute("src")
         choose(page, "styles", "stained glass")
         expect(status).to_contain_text("stained glass on temple")
@@ -174,7 +149,7 @@ def test_a_journey_through_all_tabs(browser, address, tmp_path, width, scheme):
         saved = save("save-image")
         assert saved.suggested_filename == "cat-in-stained-glass.jpg"
         assert Image.open(saved.path()).size == Image.open(CONTENT).size
-        done("1-start")
+        done()
 
         add(page, "style", STYLE)
         set_number(page, texts.STEPS, 12)
@@ -189,7 +164,7 @@ def test_a_journey_through_all_tabs(browser, address, tmp_path, width, scheme):
         # a new photo is shown in the style that was adapted
         choose(page, "photos", "coffee")
         expect(status).to_contain_text("my stained glass on coffee, after step 1 of 12")
-        done("2-adapted")
+        done()
 
         set_number(page, texts.STEPS, 200)
         button(page, texts.GO).click()
@@ -215,7 +190,7 @@ def test_a_journey_through_all_tabs(browser, address, tmp_path, width, scheme):
         page.locator("#grid-group > button").click()
         page.locator("#make-grid").click()
         expect(page.locator("#grid img")).to_be_visible()
-        done("3-mix")
+        done()
 
         open_tab(page, texts.TAB_COMPARE)
         expect(page.locator("#compared img")).to_have_count(2)
@@ -230,7 +205,7 @@ def test_a_journey_through_all_tabs(browser, address, tmp_path, width, scheme):
         name = texts.PIXELS_NAME.format(content="coffee", style="stained glass", index=10)
         expect(page.locator("#compare-status")).to_contain_text(name)
         expect(page.locator("#right input")).to_have_value(name)
-        done("4-compare")
+        done()
 
         open_tab(page, texts.TAB_VIDEO)
         page.locator("#video input[type=file]").set_input_files(write_video(tmp_path / "walk.mp4", FRAMES))
@@ -240,7 +215,7 @@ def test_a_journey_through_all_tabs(browser, address, tmp_path, width, scheme):
         expect(page.locator("#video-result video")).to_be_visible()
         expect(page.locator("#video-go")).to_be_visible()
         assert save("save-video").suggested_filename == "walk-in-my-stained-glass.mp4"
-        done("5-video")
+        done()
 
         open_tab(page, texts.TAB_STYLES)
         expect(page.locator("#table tbody tr")).to_have_count(2)
@@ -256,7 +231,7 @@ def test_a_journey_through_all_tabs(browser, address, tmp_path, width, scheme):
         expect(page.locator("#table tbody tr")).to_have_count(3)
         page.locator("#delete").click()
         expect(page.locator("#table tbody tr")).to_have_count(2)
-        done("6-styles")
+        done()
 
         assert not page.evaluate("[...document.images].filter((i) => !i.alt).map((i) => i.outerHTML)")
         assert not [text for text in errors if not HARMLESS.search(text)], errors
@@ -438,6 +413,8 @@ def test_a_shared_style_is_found_and_added(browser, studio, hub):
         expect(card.locator("img")).to_have_attribute("alt", re.compile("style"))
         card.get_by_role("button").click()
         expect(page.locator("#table")).to_contain_text("me/glass")
+        page.goto(f"{url}?style=me/glass")
+        expect(page.locator("#status")).to_contain_text("me/glass on temple")
 
 
 def test_a_visitor_signs_in_and_pushes_a_style(browser, studio, hub, monkeypatch):

@@ -7,6 +7,7 @@ import pickle
 import runpy
 import shutil
 import sys
+import tempfile
 import tomllib
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -27,9 +28,9 @@ from videos import write_video
 
 import metastyle_hub.app
 from metastyle_hub.app import html, texts
-from metastyle_hub.app.app import STYLE_FILE, gpu_seconds, on_lent_gpu
+from metastyle_hub.app.app import STYLE_FILE, build, gpu_seconds, on_lent_gpu
 from metastyle_hub.app.components import ImagePairOutput, cached_file
-from metastyle_hub.app.files import plain_name
+from metastyle_hub.app.files import Downloads, ServerFolder, plain_name
 from metastyle_hub.app.gallery import CHECKOUT_STYLES, Gallery
 from metastyle_hub.app.session import MAX_STYLE_BYTES, Session, style_bytes
 from metastyle_hub.app.tabs.compare import entries, entry, pixel_optimization
@@ -222,7 +223,7 @@ def test_no_folder_of_the_server_is_read_for_a_visitor(studio, monkeypatch, name
 
 def test_a_style_is_pushed_found_and_loaded(studio, hub):
     session = adapted(studio)
-    repo, _ = studio.push("stained_glass", "My glass!", False, None, "me", hub.token, session)
+    repo, _ = studio.push("stained_glass", "My -- glass..!", False, None, "me", hub.token, session)
     assert repo == "me/My-glass" and "preview.jpg" not in hub.repos[repo].files()
     studio.push("stained_glass", "shown", False, upload(CONTENT), "me", hub.token, session)
     assert "preview.jpg" in hub.repos["me/shown"].files()
@@ -303,7 +304,40 @@ def test_a_visitor_who_stops_a_video_keeps_the_frames_so_far(studio, tmp_path):
     assert events[-1].file.stat().st_size > 0 and events[0].file is None
 
 
+class FullDisk(Downloads):
+    """A folder for downloads in which no file can be written."""
+
+    def new_file(self, name: str, suffix: str) -> Path:
+        path = super().new_file(name, suffix)
+        path.mkdir()
+        return path
+
+
+def test_a_video_that_cannot_be_written_is_no_path_in_a_message(tmp_path):
+    studio = tiny_studio()
+    studio.downloads = FullDisk()
+    source, style = write_video(tmp_path / "walk.mp4", FRAMES), adapted(studio, 1).styles["stained_glass"]
+    with pytest.raises(SessionError) as error:
+        list(frame_events(studio, source, style, "glass", 1.0, 48, Session()))
+    assert "/" not in str(error.value) and "glass" not in str(error.value)
+
+
 # ---- page and Space
+
+
+def test_a_server_removes_the_folders_of_dead_servers_alone(tmp_path, monkeypatch):
+    dead, other = tmp_path / "metastyle-space-dead", tmp_path / "metastyle-other"
+    for folder in (dead, other):
+        folder.mkdir()
+        (folder / "server.lock").touch()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with ServerFolder() as first:
+        assert tempfile.gettempdir() == str(first) and not dead.exists()
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        with ServerFolder() as second:
+            assert first.is_dir() and second.is_dir()
+        assert first.is_dir() and not second.exists()
+    assert sorted(tmp_path.iterdir()) == [other]
 
 
 def test_an_image_shown_again_is_not_written_again(tmp_path):
@@ -342,3 +376,14 @@ def test_the_front_matter_is_what_the_hub_reads():
 def test_the_space_serves_the_app_of_the_package():
     assert runpy.run_path(str(ROOT / "space" / "app.py"))["main"] is metastyle_hub.app.main
     assert STYLE_FILE.is_file()
+
+
+def test_on_a_space_a_tab_leads_to_the_page_that_needs_no_server(studio, monkeypatch):
+    def links():
+        values = (part["props"].get("value") for part in build(studio).get_config_file()["components"])
+        return [value for value in values if "spaces/me/metastyle-browser" in str(value)]
+
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    assert not links()
+    monkeypatch.setenv("SPACE_ID", "me/metastyle")
+    assert len(links()) == 1

@@ -36,21 +36,21 @@ def flat(style: MetaStyle) -> Tensor:
 
 def manifest(base: MetaStyle) -> dict[str, object]:
     """The part of browser.json that these modules read."""
-    own, slots, offset = trainable_parameters(base.state_dict(), "decoder"), [], 0
+    own, layout, offset = trainable_parameters(base.state_dict(), "decoder"), [], 0
     for name in sorted(own):
-        slots.append({"name": name, "offset": offset, "shape": list(own[name].shape)})
+        layout.append({"name": name, "offset": offset, "shape": list(own[name].shape)})
         offset += own[name].numel()
     noise = {}
     for name, channels in (("noise_quarter", 3), ("noise_half", 2)):
         state = np.random.PCG64(channels).state["state"]
-        pcg64 = {"state": hex(state["state"]), "increment": hex(state["inc"])}
+        pcg64 = {"state": f"{state['state']:x}", "increment": f"{state['inc']:x}"}
         noise[name] = {"channels": channels, "period": 256, "pcg64": pcg64}
     reference = BaseReference(base.fingerprint)
     template = ArtifactConfig(kind="style", architecture=base.config.architecture, base_model=reference)
     return {
         "base": {"fingerprint": base.fingerprint},
         "parameter_count": offset,
-        "parameters": slots,
+        "parameters": layout,
         "noise": noise,
         "style_config": json.loads(template.to_json()),
     }

@@ -7,7 +7,9 @@ import io
 import zipfile
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import parse_qs, quote, urlsplit
 
+import httpx
 import numpy as np
 import pytest
 import tiny
@@ -216,3 +218,50 @@ def test_the_webcam_is_stylized_live(page, address):
     with page.rendering():
         page.page.click("#webcam")
     assert page.page.get_attribute("#webcam", "aria-pressed") == "false" and not page.problems
+
+
+def test_a_style_is_pushed_to_the_repo_of_the_visitor_who_signed_in(page, address, base, styles, hub):
+    site = "https://huggingface.co"
+
+    def answer(route):
+        """What the Hub answers, with the headers that let another site's page read it."""
+        request = route.request
+        headers = {
+            "access-control-allow-origin": "*",
+            "access-control-allow-headers": "*",
+            "access-control-allow-methods": "*",
+            "access-control-expose-headers": "*",
+        }
+        if request.method == "OPTIONS":
+            return route.fulfill(status=204, headers=headers)
+        if request.url.startswith(f"{site}/oauth/userinfo"):
+            return route.fulfill(json={"sub": "1", "preferred_username": "me", "name": "Me"}, headers=headers)
+        if request.url.startswith(f"{site}/oauth/token"):
+            token = {"access_token": hub.token, "expires_in": 3600, "scope": "openid profile contribute-repos"}
+            return route.fulfill(json=token, headers=headers)
+        if request.url.endswith("/.well-known/openid-configuration"):
+            paths = {"authorization": "authorize", "token": "token", "userinfo": "userinfo"}
+            endpoints = {f"{name}_endpoint": f"{site}/oauth/{path}" for name, path in paths.items()}
+            return route.fulfill(json=endpoints, headers=headers)
+        if "/oauth/authorize" in request.url:  # the visitor agrees
+            query = parse_qs(urlsplit(request.url).query)
+            back = f"{query['redirect_uri'][0]}?code=1&state={quote(query['state'][0])}"
+            return route.fulfill(status=302, headers={"location": back})
+        target = request.url.replace(f"{site}/storage", hub.storage_url).replace(site, hub.url)
+        sent = {k: v for k, v in request.headers.items() if k in ("authorization", "content-type", "accept")}
+        found = httpx.request(request.method, target, headers=sent, content=request.post_data_buffer)
+        body = found.text.replace(hub.url, site).replace(hub.storage_url, f"{site}/storage")
+        kept = {name: value for name, value in found.headers.items() if name != "content-length"}
+        return route.fulfill(status=found.status_code, body=body, headers=kept | headers)
+
+    page.page.context.route("https://huggingface.co/**", answer)
+    page.page.context.add_init_script("window.huggingface = { variables: { OAUTH_CLIENT_ID: 'test' } }")
+    page.open(address)
+    page.page.click("#keep-panel > summary")
+    page.page.fill("#name", "my glass")
+    page.page.click("#push")
+    page.wait("/Shared|failed/.test(document.getElementById('keep-status').textContent)")
+    assert page.text("#keep-status") == "Shared: https://huggingface.co/me/my-glass"
+    pushed = base.load_style("me/my-glass")
+    assert pushed == styles["stained_glass"] and pushed.name == "my glass"
+    assert "metastyle-style" in hub.repos["me/my-glass"].tags() and not page.problems

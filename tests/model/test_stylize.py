@@ -134,6 +134,13 @@ def test_strength_is_the_weight_of_the_style(base, style):
     assert torch.equal(base.stylize(content, strength=0.25), base.stylize(content))
 
 
+def test_a_strength_above_1_extrapolates(style, base):
+    further = {n: 1.4 * p - 0.4 * base.state_dict()[n] for n, p in style.state_dict().items()}
+    content = tiny.contents(1)
+    expected = MetaStyle.from_parameters(further, tiny.NETWORK).stylize(content)
+    torch.testing.assert_close(style.stylize(content, strength=1.4), expected, rtol=0, atol=1e-4)
+
+
 def test_strength_changes_only_norms_in_a_norm_style(base, norm_style):
     content = tiny.tensor(tiny.content(40, 60))
     middle = {
@@ -144,8 +151,8 @@ def test_strength_changes_only_norms_in_a_norm_style(base, norm_style):
     torch.testing.assert_close(norm_style.stylize(content, strength=0.5), between.stylize(content), rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("strength", [-0.1, 1.1, float("nan"), float("inf"), None, "1", True, (1,)])
-def test_a_strength_that_is_no_number_from_0_to_1_is_refused(style, strength):
+@pytest.mark.parametrize("strength", [-0.1, 1.6, float("nan"), float("inf"), None, "1", True, (1,)])
+def test_a_strength_out_of_range_is_refused(style, strength):
     with pytest.raises(SettingError) as error:
         style.stylize(tiny.content(), strength=strength)
     assert "strength" in str(error.value) and repr(strength) in str(error.value)

@@ -24,7 +24,8 @@ def adapt_parts(studio: Studio, parts: Parts) -> None:
     default = AdaptationConfig()
     with gr.Column(elem_id="adapt"):
         parts.go = gr.Button(texts.GO, variant="primary", size="lg", elem_id="go", elem_classes="go")
-        parts.estimate = gr.Markdown(_estimate(studio, default.steps, default.trainable), elem_id="estimate")
+        # computed whenever the page is opened: the machine is measured meanwhile
+        parts.estimate = gr.Markdown(lambda: _estimate(studio, default.steps, default.trainable), elem_id="estimate")
         parts.steps = gr.Slider(
             1, MAX_STEPS, default.steps, step=1, label=texts.STEPS, info=texts.STEPS_INFO, elem_id="steps", buttons=[]
         )

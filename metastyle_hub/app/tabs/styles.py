@@ -62,9 +62,9 @@ def styles_tab(studio: Studio, shared: Parts, revision: gr.State) -> Parts:
         with gr.Column(min_width=300):
             pick = style_list(texts.PICK, "pick", [], None)
             with gr.Row():
-                use_button = gr.Button(texts.USE, variant="primary", elem_id="use", min_width=140)
+                use_button = gr.Button(texts.USE, variant="primary", elem_id="use", size="md", min_width=140)
                 saves = gr.Row(elem_id="saves-style")
-                delete_button = gr.Button(texts.DELETE, elem_id="delete", min_width=100)
+                delete_button = gr.Button(texts.DELETE, elem_id="delete", size="md", min_width=100)
             with gr.Row(elem_classes="pair"):
                 name_box = gr.Textbox(label=texts.NEW_NAME, max_length=60, elem_id="new-name", min_width=140)
                 rename_button = gr.Button(texts.RENAME, scale=0, elem_id="rename", min_width=110)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -180,7 +181,7 @@ def _connect(studio: Studio, parts: Parts) -> None:
     parts.photos.submit(choose_photo, inputs[1:], [*shown, parts.content], **LIVE)
     others = [parts.content, parts.step, *look, state]
     parts.styles.submit(choose, others, [*shown, parts.current], **LIVE)
-    parts.style.input(predict, [parts.style, *others], [*shown, parts.style, parts.current], **LIVE)
+    parts.style.input(predict, [parts.style, *others], [*shown, parts.style, parts.current, parts.styles], **LIVE)
     parts.show, parts.inputs, parts.shown = show, inputs, shown
 
     def save(
@@ -248,5 +249,6 @@ def _caption(studio: Studio, content: ImageUpload, name: str, step: float, sessi
     return (texts.SHOWN_PREDICTED if predicted else texts.SHOWN).format(name=name, content=content.name)
 
 
+@lru_cache(maxsize=64)
 def _small(path: Path) -> Image.Image:
     return shrink(Image.open(path), _TILE)

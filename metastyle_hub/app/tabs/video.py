@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -38,6 +39,8 @@ from metastyle_hub.model import MetaStyle
 
 __all__ = ["MAX_FRAMES", "SIZES", "FrameEvent", "frame_events", "video_tab"]
 
+log = logging.getLogger(__name__)
+
 SIZES = (180, 240, 360, 480)  # pixels of the short side; a frame of 360 takes two cores a third of a second
 MAX_FRAMES = 240  # ten seconds of a usual video
 _PREVIEW_SECONDS = 0.5  # between previews
@@ -69,7 +72,7 @@ def frame_events(
         session: gets the video job.
 
     Raises:
-        SessionError: for a video that cannot be read; the message names the file without its folder.
+        SessionError: for a video that cannot be read or written; the message names no path.
     """
     session.video_job = job = VideoJob()
     target = studio.downloads.new_file(f"{plain_name(source.stem) or 'video'} in {name}", ".mp4")
@@ -86,7 +89,11 @@ def frame_events(
                 if job.stopped:
                     break
     except (VideoError, ImageError) as error:
-        raise SessionError(str(error).replace(str(source), source.name)) from None
+        log.warning("A video failed: %s", error)
+        # neither a path of this machine nor what it lacks is for a visitor
+        is_ours = str(target) in str(error) or source.name not in str(error)
+        text = texts.UNEXPECTED if is_ours else texts.NO_VIDEO_FILE.format(name=source.name)
+        raise SessionError(text) from None
     if not index:
         raise SessionError(texts.NO_FRAMES)
     yield FrameEvent(index, count, time.monotonic() - started, file=target)

@@ -16,8 +16,7 @@ const OWN_SHARE = 0.5; // of the crops come from the visitor's photo; that alone
 
 /**
  * Return the images that crops are drawn from, as the library chooses them.
- * @param {Pixels[]} builtIn
- * @param {Pixels | null} own the visitor's photo
+ * @param {Pixels[]} builtIn @param {Pixels | null} own the visitor's photo
  */
 export function contentImages(builtIn, own) {
   if (!own) return builtIn;
@@ -25,27 +24,21 @@ export function contentImages(builtIn, own) {
   return [...Array(repeats).fill(own), ...builtIn];
 }
 
-/** Return a generator of numbers in [0, 1), the same for the same seed (sfc32). @param {number} seed */
+/** Return a generator of numbers in [0, 1), the same for the same seed (Mulberry32). @param {number} seed */
 export function randomNumbers(seed) {
-  let [a, b, c, d] = [0x9e3779b9, 0x243f6a88, 0xb7e15162, seed ^ 0xdeadbeef];
-  const next = () => {
-    const t = (a + b + d) | 0;
-    d = (d + 1) | 0;
-    a = b ^ (b >>> 9);
-    b = (c + (c << 3)) | 0;
-    c = ((c << 21) | (c >>> 11)) + t;
-    return (t >>> 0) / 2 ** 32;
+  return () => {
+    seed = (seed + 0x6d2b79f5) | 0;
+    let t = Math.imul(seed ^ (seed >>> 15), seed | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
   };
-  for (let i = 0; i < 15; i++) next();
-  return next;
 }
 
 /**
  * Draw the crops of a step: squares of different images, resized, mirrored half of the time, with a little dither.
  * @param {Pixels[]} contents
  * @param {{batch_size: number, crop_size: number, min_scale: number, max_scale: number}} config
- * @param {() => number} random
- * @returns {Float32Array} (B, 3, S, S)
+ * @param {() => number} random @returns {Float32Array} (B, 3, S, S)
  */
 export function drawCrops(contents, { batch_size: count, crop_size: size, min_scale: low, max_scale: high }, random) {
   const crops = new Float32Array(count * 3 * size * size);
@@ -71,11 +64,9 @@ export function drawCrops(contents, { batch_size: count, crop_size: size, min_sc
 
 /**
  * Adapt a style step by step. The caller may stop at any step; every step is a usable style.
- * @param {Runtime} runtime @param {object} task
- * @param {string} task.recipe
+ * @param {Runtime} runtime @param {object} task @param {string} task.recipe
  * @param {number} task.steps a number of steps that the recipe has a schedule for
- * @param {Float32Array} task.start parameters, usually predicted
- * @param {Named} task.grams of the style
+ * @param {Float32Array} task.start parameters, usually predicted @param {Named} task.grams of the style
  * @param {import("./stylize.js").Noise} task.noise
  * @param {(index: number) => {crops: Float32Array, position: [number, number]}} task.draw crops, and place in the noise
  * @returns {AsyncGenerator<Step>}
@@ -85,12 +76,10 @@ export async function* adapt(runtime, { recipe: name, steps, start, grams, noise
   const { batch_size: count, crop_size: size } = recipe.config;
   const keep = ["parameters_out", "m_out", "v_out"];
   const zeros = () => runtime.tensor([start.length], new Float32Array(start.length));
-  /** @type {Named} */
-  let state = { parameters: runtime.tensor([start.length], start), m: zeros(), v: zeros() };
+  /** @type {Named} */ let state = { parameters: runtime.tensor([start.length], start), m: zeros(), v: zeros() };
   for (const [index, { graph, rates }] of recipe.schedules[steps].entries()) {
     const { crops, position } = draw(index);
-    /** @type {Named} */
-    const feeds = {
+    /** @type {Named} */ const feeds = {
       ...state,
       rates: runtime.tensor([rates.length], Float32Array.from(rates)),
       crops: runtime.tensor([count, 3, size, size], crops),
@@ -110,9 +99,7 @@ export async function* adapt(runtime, { recipe: name, steps, start, grams, noise
 
 /**
  * Return a photo as content images are kept for crops.
- * @param {Pixels} photo
- * @param {number} size pixels of the short side
- * @returns {Pixels}
+ * @param {Pixels} photo @param {number} size pixels of the short side @returns {Pixels}
  */
 export function forCrops(photo, size) {
   if (Math.min(photo.width, photo.height) <= size) return photo;

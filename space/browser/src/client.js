@@ -6,8 +6,7 @@ import { MetaStyleError } from "./errors.js";
 
 export class Client {
   #worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
-  /** @type {Map<number, Waiting>} */
-  #waiting = new Map();
+  /** @type {Map<number, Waiting>} */ #waiting = new Map();
   #last = 0;
 
   constructor() {
@@ -42,8 +41,7 @@ export class Client {
  * @param {() => Promise<void>} work
  */
 export function alwaysLast(work) {
-  /** @type {Promise<void> | null} */
-  let running = null;
+  /** @type {Promise<void> | null} */ let running = null;
   let again = false;
   const loop = async () => {
     do {

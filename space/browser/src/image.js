@@ -14,10 +14,8 @@ const LUMA = [0.299, 0.587, 0.114];
 
 /**
  * Decode an image file to upright RGBA in sRGB.
- * @param {Blob} file
- * @param {string} name how error messages call it
- * @param {number} [maxSide] the image is made smaller than this, to save memory
- * @returns {Promise<Pixels>}
+ * @param {Blob} file @param {string} name how error messages call it
+ * @param {number} [maxSide] the image is made smaller than this, to save memory @returns {Promise<Pixels>}
  */
 export async function decodeImage(file, name, maxSide = Infinity) {
   if (file.size > MAX_BYTES) {
@@ -218,8 +216,7 @@ export function pad(planes, { multiple, minimum }) {
 /**
  * Return a part of planes as RGBA, rounded to nearest.
  * @param {Planes} planes @param {Rectangle} part
- * @param {Pixels} [alpha] an image of the size of the part, whose transparency the result gets
- * @returns {Pixels}
+ * @param {Pixels} [alpha] an image of the size of the part, whose transparency the result gets @returns {Pixels}
  */
 export function toPixels({ width, height, data }, part, alpha) {
   const pixels = new Uint8ClampedArray(4 * part.width * part.height);

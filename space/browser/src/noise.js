@@ -10,8 +10,8 @@ const MULTIPLIER = 0x2360ed051fc65da44385df649fccf645n;
  */
 export function noiseField({ channels, period, pcg64 }) {
   const field = new Float32Array(channels * period * period);
-  const increment = hexadecimal(pcg64.increment);
-  let state = hexadecimal(pcg64.state);
+  const increment = BigInt(`0x${pcg64.increment}`);
+  let state = BigInt(`0x${pcg64.state}`);
   for (let i = 0; i < field.length; i++) {
     state = BigInt.asUintN(128, state * MULTIPLIER + increment);
     const folded = BigInt.asUintN(64, (state >> 64n) ^ state);
@@ -20,11 +20,6 @@ export function noiseField({ channels, period, pcg64 }) {
     field[i] = ((Number(output >> 40n) + 0.5) / 2 ** 24 - 0.5) * Math.sqrt(12);
   }
   return field;
-}
-
-/** @param {string} text */
-function hexadecimal(text) {
-  return BigInt(text.startsWith("0x") ? text : `0x${text}`);
 }
 
 /**

@@ -1,6 +1,7 @@
 /** The page: what the visitor sees and does. All computation is in the worker. */
 
 import { Client, alwaysLast } from "./client.js";
+import { canSignIn, finishSignIn, pushStyle, signIn } from "./hub.js";
 import { Webcam } from "./webcam.js";
 import { sentence } from "./errors.js";
 
@@ -14,12 +15,11 @@ const address = new URLSearchParams(location.search);
 const webcam = new Webcam($("video"), showFrame);
 const corners = [0, 1, 2, 3].map((i) => /** @type {HTMLSelectElement} */ ($(`corner-${i}`)));
 
-/** @type {Map<string, string>} names of all styles by id */
-const names = new Map();
-/** @type {"style" | "mix" | "corners"} what is shown */
-let shown = "style";
+/** @type {Map<string, string>} names of all styles by id */ const names = new Map();
+/** @type {"style" | "mix" | "corners"} what is shown */ let shown = "style";
 let chosen = "";
 let refined = ""; // the artwork that the refinement box belongs to
+/** @type {import("./hub.js").Account | null} */ let account = null;
 let photoName = "photo";
 let working = 0; // actions that run
 
@@ -49,8 +49,7 @@ function say(text, id = "status") {
 
 /**
  * Do something for the visitor; a failure becomes one sentence.
- * @param {() => Promise<unknown>} action
- * @param {string} [id] where to say it
+ * @param {() => Promise<unknown>} action @param {string} [id] where to say it
  */
 async function attempt(action, id) {
   $("view").classList.toggle("busy", ++working > 0);
@@ -66,8 +65,7 @@ async function attempt(action, id) {
 
 /** @param {string} id @param {CanvasImageSource & {width: number, height: number}} image */
 function draw(id, image) {
-  /** @type {HTMLCanvasElement} */
-  const canvas = $(id);
+  /** @type {HTMLCanvasElement} */ const canvas = $(id);
   [canvas.width, canvas.height] = [image.width, image.height];
   canvas.getContext("2d")?.drawImage(image, 0, 0);
 }
@@ -121,17 +119,18 @@ async function showFrame(frame) {
 function stopWebcam() {
   webcam.stop();
   $("webcam").setAttribute("aria-pressed", "false");
+  $("status").ariaLive = "polite";
 }
 
 // ---- styles
 
-/** @param {string} id @param {string} name @param {HTMLElement} picture */
-function addTile(id, name, picture) {
+/** @param {string} id @param {string} name @param {HTMLElement} image */
+function addTile(id, name, image) {
   names.set(id, name);
   const tile = document.createElement("label");
   const radio = Object.assign(document.createElement("input"), { type: "radio", name: "style", value: id });
   tile.className = "tile";
-  tile.append(radio, picture, name);
+  tile.append(radio, image, name);
   const legend = $("styles").querySelector("legend");
   if (id.startsWith("own-")) legend?.after(tile);
   else $("styles").append(tile);
@@ -142,15 +141,15 @@ function addTile(id, name, picture) {
 
 /** @param {{id: string, name: string}} style @param {File} [artwork] */
 async function addOwn({ id, name }, artwork) {
-  let picture = Object.assign(document.createElement("span"), { className: "none", textContent: name.slice(0, 1) });
+  let image = Object.assign(document.createElement("span"), { className: "none", textContent: name.slice(0, 1) });
   if (artwork) {
     const small = await createImageBitmap(artwork, { resizeHeight: 184, resizeQuality: "medium" });
-    picture = Object.assign(document.createElement("canvas"), { width: small.width, height: small.height });
-    /** @type {HTMLCanvasElement} */ (picture).getContext("2d")?.drawImage(small, 0, 0);
+    image = Object.assign(document.createElement("canvas"), { width: small.width, height: small.height });
+    /** @type {HTMLCanvasElement} */ (image).getContext("2d")?.drawImage(small, 0, 0);
     small.close();
   }
-  picture.setAttribute("aria-hidden", "true");
-  addTile(id, name, picture);
+  image.setAttribute("aria-hidden", "true");
+  addTile(id, name, image);
   $("second").value = id;
   return choose(id);
 }
@@ -181,8 +180,7 @@ async function openArtwork(file) {
 /** @param {string} id */
 async function refine(id) {
   const steps = Number($("steps").value);
-  /** @type {number[]} */
-  const losses = [];
+  /** @type {number[]} */ const losses = [];
   let rendered = 0;
   toggle(true);
   say(`Step 0 of ${steps}: preparing.`, "refine-status");
@@ -202,7 +200,7 @@ async function refine(id) {
     const stopped = index < steps ? `Stopped at step ${index}, which is kept.` : `Refined in ${index} steps.`;
     if (id === refined) say(stopped, "refine-status");
   } catch (error) {
-    say(sentence(error), "refine-status");
+    if (id === refined) say(sentence(error), "refine-status");
   }
   if (id === refined) toggle(false);
   if (chosen === id) await render();
@@ -212,6 +210,7 @@ async function refine(id) {
 function toggle(running) {
   $("refine").hidden = running;
   $("stop").hidden = !running;
+  $("refine-status").ariaLive = running ? "off" : "polite"; // a sentence for each step would be too much to listen to
   $("step").disabled = $("steps").disabled = running;
 }
 
@@ -245,6 +244,13 @@ async function saveStyle() {
   const { blob, folder } = await client.call("saveStyle", { recipe: recipe(), name: $("name").value.trim() || title() });
   download(blob, `${folder}.zip`);
   say(`Saved. In Python: MetaStyle.from_pretrained("${folder}") loads the unpacked folder.`, "keep-status");
+}
+
+async function push() {
+  account ??= await signIn();
+  const { files, folder, fingerprint } = await client.call("styleFiles", { recipe: recipe(), name: $("name").value.trim() || title() });
+  say(`Pushing to ${account.name}/${folder} …`, "keep-status");
+  say(`Shared: ${await pushStyle(account, folder, files, fingerprint)}`, "keep-status");
 }
 
 /** @param {File} file @param {boolean} artwork */
@@ -303,9 +309,11 @@ function connect() {
     }
     await webcam.start(400);
     $("webcam").setAttribute("aria-pressed", "true");
+    $("status").ariaLive = "off";
   }));
   $("save-image").addEventListener("click", () => attempt(saveImage));
   $("save-style").addEventListener("click", () => attempt(saveStyle, "keep-status"));
+  $("push").addEventListener("click", () => attempt(push, "keep-status"));
   $("keep-mix").addEventListener("click", () => attempt(async () => {
     await addOwn(await client.call("keepMix", { recipe: recipe(), name: title().slice(0, 60) }));
   }));
@@ -376,6 +384,8 @@ function fill({ contents, styles, steps, defaultSteps }) {
 }
 
 async function start() {
+  if (await finishSignIn()) return;
+  $("push").hidden = !canSignIn();
   const backend = address.get("backend") ?? undefined;
   const found = await client.call("open", { backend });
   say(`This page runs on ${found.device}.`, "device");

@@ -10,10 +10,9 @@ const MAX_THREADS = 8; // more only wait for memory
 
 /** Loads graphs, and runs one at a time. */
 export class Runtime {
-  /** @type {Map<string, Promise<Session>>} */
-  #sessions = new Map();
-  /** @type {Promise<unknown>} */
-  #running = Promise.resolve();
+  /** @type {Map<string, Promise<Session>>} */ #sessions = new Map();
+  /** @type {{key: string, session: Promise<Session>} | undefined} a session with other weights */ #body;
+  /** @type {Promise<unknown>} */ #running = Promise.resolve();
 
   /**
    * @param {typeof import("onnxruntime-web")} ort @param {"webgpu" | "wasm"} provider @param {number} threads
@@ -57,19 +56,15 @@ export class Runtime {
    * @param {string} graph @param {string[]} [keep] @param {{key: string, weights: () => Uint8Array}} [body]
    */
   session(graph, keep = [], body) {
-    const key = `${graph} ${body?.key ?? ""}`;
-    let session = this.#sessions.get(key);
-    if (!session) {
-      for (const [other, old] of this.#sessions) {
-        if (body && other.startsWith(`${graph} `) && other !== `${graph} `) {
-          this.#sessions.delete(other); // such a session holds a copy of the network; one is enough
-          old.then((one) => this.#running.then(() => one.release()));
-        }
-      }
-      session = this.#open(graph, keep, body);
-      this.#sessions.set(key, session);
-      session.catch(() => this.#sessions.delete(key));
+    if (body && this.#body?.key !== body.key) {
+      const old = this.#body; // holds a copy of the network; one is enough
+      this.#body = { key: body.key, session: this.#open(graph, keep, body) };
+      old?.session.then((session) => this.#running.then(() => session.release()));
     }
+    if (body && this.#body) return this.#body.session;
+    const session = this.#sessions.get(graph) ?? this.#open(graph, keep);
+    this.#sessions.set(graph, session);
+    session.catch(() => this.#sessions.delete(graph));
     return session;
   }
 
@@ -98,10 +93,8 @@ export class Runtime {
 
 /**
  * Open the best runtime of this device.
- * @param {object} options
- * @param {string} options.vendor the address of onnxruntime-web's files
- * @param {Record<string, any>} options.manifest
- * @param {(path: string) => Promise<Uint8Array>} options.load
+ * @param {object} options @param {string} options.vendor the address of onnxruntime-web's files
+ * @param {Record<string, any>} options.manifest @param {(path: string) => Promise<Uint8Array>} options.load
  * @param {string} [options.backend] "wasm" or "webgpu" to insist on one
  */
 export async function openRuntime({ vendor, manifest, load, backend }) {
@@ -120,8 +113,7 @@ export async function openRuntime({ vendor, manifest, load, backend }) {
 
 /** @param {boolean} any also an adapter that is emulated on the CPU */
 async function hasGpu(any) {
-  /** @type {any} */
-  const gpu = /** @type {any} */ (navigator).gpu;
+  /** @type {any} */ const gpu = /** @type {any} */ (navigator).gpu;
   const adapter = await gpu?.requestAdapter().catch(() => null);
   return Boolean(adapter && (any || !(adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter)));
 }

@@ -6,22 +6,15 @@ import { MetaStyleError } from "./errors.js";
 /** @typedef {Map<string, Tensor>} Tensors */
 
 const MAX_HEADER = 1e6; // bytes
+const word = new DataView(new ArrayBuffer(4));
 
 /** @type {Record<string, [number, (view: DataView, at: number) => number]>} */
 const DTYPES = {
   F64: [8, (view, at) => view.getFloat64(at, true)],
   F32: [4, (view, at) => view.getFloat32(at, true)],
   F16: [2, (view, at) => halfToFloat(view.getUint16(at, true))],
-  BF16: [2, (view, at) => bits(view.getUint16(at, true) << 16)],
+  BF16: [2, (view, at) => (word.setUint16(0, view.getUint16(at, true)), word.getFloat32(0))],
 };
-
-const word = new DataView(new ArrayBuffer(4));
-
-/** @param {number} value */
-function bits(value) {
-  word.setInt32(0, value);
-  return word.getFloat32(0);
-}
 
 /** @param {number} half */
 function halfToFloat(half) {
@@ -34,9 +27,7 @@ function halfToFloat(half) {
 
 /**
  * Return the tensors of a file by name, in float32.
- * @param {Uint8Array} file
- * @param {string} where what error messages call it
- * @returns {Tensors}
+ * @param {Uint8Array} file @param {string} where what error messages call it @returns {Tensors}
  */
 export function readSafetensors(file, where) {
   /** @param {string} reason @returns {never} */
@@ -47,15 +38,13 @@ export function readSafetensors(file, where) {
   if (file.length < 8) damaged("it has no header");
   const length = Number(view.getBigUint64(0, true));
   if (length > Math.min(file.length - 8, MAX_HEADER)) damaged("the header is longer than the file");
-  /** @type {Record<string, {dtype: string, shape: number[], data_offsets: [number, number]}>} */
-  let header = {};
+  /** @type {Record<string, {dtype: string, shape: number[], data_offsets: [number, number]}>} */ let header = {};
   try {
     header = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(file.subarray(8, 8 + length)));
   } catch {
     damaged("the header is not JSON");
   }
-  /** @type {Tensors} */
-  const tensors = new Map();
+  /** @type {Tensors} */ const tensors = new Map();
   let total = 0;
   for (const [name, entry] of Object.entries(header)) {
     if (name === "__metadata__") continue;
@@ -83,8 +72,7 @@ export function readSafetensors(file, where) {
  * @param {Tensors} tensors @returns {Uint8Array<ArrayBuffer>}
  */
 export function writeSafetensors(tensors) {
-  /** @type {Record<string, unknown>} */
-  const header = { __metadata__: { format: "pt" } };
+  /** @type {Record<string, unknown>} */ const header = { __metadata__: { format: "pt" } };
   const names = [...tensors.keys()].sort((a, b) => (a < b ? -1 : 1));
   let offset = 0;
   for (const name of names) {

@@ -4,15 +4,15 @@ import { MetaStyleError } from "./errors.js";
 import { readSafetensors, writeSafetensors } from "./safetensors.js";
 
 /** @typedef {import("./safetensors.js").Tensors} Tensors */
-/** @typedef {{name: string, offset: number, shape: number[]}} Slot where a parameter is in the vector, in floats */
+/** @typedef {{name: string, offset: number, shape: number[]}} Place where a parameter is in the vector, in floats */
 /** @typedef {Record<string, any>} Config the content of a config.json */
 /**
  * @typedef {object} Base
  * @property {Config} config
  * @property {Tensors} tensors
  * @property {string} fingerprint
- * @property {Slot[]} slots
- * @property {Float32Array} vector its own parameters, in the order of the slots
+ * @property {Place[]} layout
+ * @property {Float32Array} vector its own parameters, in the order of the layout
  * @property {Config} template the config of a style without what its maker adds
  */
 /**
@@ -28,26 +28,22 @@ const TRAINABLE = ["norm", "decoder", "all"];
 
 /**
  * Return a base from its files.
- * @param {Config} manifest browser.json
- * @param {Config} config @param {Uint8Array} weights @returns {Base}
+ * @param {Config} manifest browser.json @param {Config} config @param {Uint8Array} weights @returns {Base}
  */
 export function readBase(manifest, config, weights) {
   const tensors = readSafetensors(weights, "The base");
-  /** @type {Slot[]} */
-  const slots = manifest.parameters;
-  const vector = flatten(slots, tensors, new Float32Array(manifest.parameter_count));
-  return { config, tensors, slots, vector, fingerprint: manifest.base.fingerprint, template: manifest.style_config };
+  /** @type {Place[]} */ const layout = manifest.parameters;
+  const vector = flatten(layout, tensors, new Float32Array(manifest.parameter_count));
+  return { config, tensors, layout, vector, fingerprint: manifest.base.fingerprint, template: manifest.style_config };
 }
 
 /**
  * Return a style from its files, checked as the Python library checks it.
  * @param {Base} base @param {Uint8Array} configFile @param {Uint8Array} weights
- * @param {string} where what error messages call it
- * @returns {Style}
+ * @param {string} where what error messages call it @returns {Style}
  */
 export function readStyle(base, configFile, weights, where) {
-  /** @type {Config} */
-  let config;
+  /** @type {Config} */ let config;
   try {
     config = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(configFile));
   } catch (error) {
@@ -74,9 +70,9 @@ export function readStyle(base, configFile, weights, where) {
   const tensors = readSafetensors(weights, `model.safetensors in ${where}`);
   checkTensors(base, trainable, tensors, `model.safetensors in ${where}`);
   const name = typeof config.name === "string" && config.name ? config.name : "style";
-  const inVector = new Set(base.slots.map((slot) => slot.name));
+  const inVector = new Set(base.layout.map((place) => place.name));
   const body = new Map([...tensors].filter(([key]) => !inVector.has(key)));
-  return { name, config, vector: flatten(base.slots, tensors, base.vector.slice()), ...(body.size ? { body } : {}) };
+  return { name, config, vector: flatten(base.layout, tensors, base.vector.slice()), ...(body.size ? { body } : {}) };
 }
 
 /** @param {Base} base @param {string} trainable @param {Tensors} tensors @param {string} what */
@@ -99,15 +95,15 @@ function checkTensors(base, trainable, tensors, what) {
 /** @param {Base} base @param {string} trainable @returns {string[]} */
 function ownNames(base, trainable) {
   if (trainable === "all") return [...base.tensors.keys()].filter((name) => !name.startsWith("predictor."));
-  return base.slots.map((slot) => slot.name).filter((name) => trainable === "decoder" || name.includes(".norm."));
+  return base.layout.map((place) => place.name).filter((name) => trainable === "decoder" || name.includes(".norm."));
 }
 
 /**
  * Write tensors into a vector; those that are not there leave it as it is.
- * @param {Slot[]} slots @param {Tensors} tensors @param {Float32Array} vector
+ * @param {Place[]} layout @param {Tensors} tensors @param {Float32Array} vector
  */
-function flatten(slots, tensors, vector) {
-  for (const { name, offset } of slots) {
+function flatten(layout, tensors, vector) {
+  for (const { name, offset } of layout) {
     const tensor = tensors.get(name);
     if (tensor) vector.set(tensor.data, offset);
   }
@@ -116,8 +112,7 @@ function flatten(slots, tensors, vector) {
 
 /**
  * Return the weighted sum of vectors, in float32 as PyTorch computes it. Weights (1, 0) give the first one bit for bit.
- * @param {Float32Array[]} vectors
- * @param {number[]} weights summing to 1
+ * @param {Float32Array[]} vectors @param {number[]} weights summing to 1
  */
 export function interpolate(vectors, weights) {
   const used = vectors.map((vector, i) => ({ vector, weight: Math.fround(weights[i]) })).filter((v) => v.weight);
@@ -135,9 +130,7 @@ export function interpolate(vectors, weights) {
 
 /**
  * Return styles in some mix, at some strength; 0 is the base.
- * @param {Base} base @param {Style[]} styles
- * @param {number[]} weights summing to 1
- * @param {number} strength
+ * @param {Base} base @param {Style[]} styles @param {number[]} weights summing to 1 @param {number} strength
  */
 export function mixStyles(base, styles, weights, strength) {
   const vector = interpolate(styles.map((style) => style.vector), weights);
@@ -146,8 +139,7 @@ export function mixStyles(base, styles, weights, strength) {
 
 /**
  * Return the parameters outside the vector in some mix, if a style has trained them.
- * @param {Base} base @param {Style[]} styles
- * @param {number[]} weights summing to 1
+ * @param {Base} base @param {Style[]} styles @param {number[]} weights summing to 1
  * @param {number} strength @returns {Tensors | undefined}
  */
 export function mixBodies(base, styles, weights, strength) {
@@ -162,8 +154,7 @@ export function mixBodies(base, styles, weights, strength) {
 
 /**
  * Return a new style of the base.
- * @param {Base} base @param {string} name @param {Float32Array} vector
- * @param {Config} fields of the config.json
+ * @param {Base} base @param {string} name @param {Float32Array} vector @param {Config} fields of the config.json
  * @returns {Style}
  */
 export function newStyle(base, name, vector, fields) {
@@ -175,14 +166,13 @@ export function newStyle(base, name, vector, fields) {
  * @param {Base} base @param {Style} style @returns {Record<string, Uint8Array>}
  */
 export function styleFiles(base, style) {
-  const slots = new Map(base.slots.map((slot) => [slot.name, slot]));
-  /** @type {Tensors} */
-  const tensors = new Map();
+  const layout = new Map(base.layout.map((place) => [place.name, place]));
+  /** @type {Tensors} */ const tensors = new Map();
   for (const name of ownNames(base, style.config.trainable ?? "all")) {
     const shape = base.tensors.get(name)?.shape ?? [];
-    const slot = slots.get(name);
+    const place = layout.get(name);
     const size = shape.reduce((a, b) => a * b, 1);
-    const data = slot ? style.vector.subarray(slot.offset, slot.offset + size) : style.body?.get(name)?.data;
+    const data = place ? style.vector.subarray(place.offset, place.offset + size) : style.body?.get(name)?.data;
     if (data) tensors.set(name, { shape, data });
   }
   const config = `${JSON.stringify(sorted({ ...style.config, name: style.name }), null, 2)}\n`;

@@ -8,8 +8,7 @@ import { noiseField, noiseWindow } from "./noise.js";
 
 /** The noise of an image or of a batch of crops. */
 export class Noise {
-  /** @type {Record<string, Float32Array>} */
-  #fields = {};
+  /** @type {Record<string, Float32Array>} */ #fields = {};
 
   /** @param {Record<string, any>} manifest */
   constructor(manifest) {
@@ -22,8 +21,7 @@ export class Noise {
    * @param {[number, number]} [position] row and column
    */
   inputs(runtime, width, height, [top, left] = [0, 0]) {
-    /** @type {import("./runtime.js").Named} */
-    const feeds = {};
+    /** @type {import("./runtime.js").Named} */ const feeds = {};
     for (const [name, spec] of Object.entries(this.specs)) {
       const field = (this.#fields[name] ??= noiseField(spec));
       const [h, w] = [height / spec.pixels_per_sample, width / spec.pixels_per_sample];
@@ -38,11 +36,9 @@ export class Noise {
 /**
  * Stylize an image.
  * @param {Runtime} runtime @param {Noise} noise @param {Pixels} pixels
- * @param {Float32Array} vector the parameters of the style
- * @param {object} [options]
+ * @param {Float32Array} vector the parameters of the style @param {object} [options]
  * @param {number} [options.size] pixels of the output's short side; default that of the image
- * @param {boolean} [options.keepColor]
- * @param {Parameters<Runtime["run"]>[3]} [options.body]
+ * @param {boolean} [options.keepColor] @param {Parameters<Runtime["run"]>[3]} [options.body]
  * @returns {Promise<Pixels>}
  */
 export async function stylize(runtime, noise, pixels, vector, { size, keepColor, body } = {}) {

@@ -20,69 +20,53 @@ async function through(data, stream) {
   return new Uint8Array(await new Response(piped).arrayBuffer());
 }
 
+/** Return little-endian fields as bytes. @param {[size: 2 | 4, value: number][]} fields */
+function record(fields) {
+  const view = new DataView(new ArrayBuffer(fields.reduce((sum, [size]) => sum + size, 0)));
+  let at = 0;
+  for (const [size, value] of fields) {
+    if (size === 2) view.setUint16(at, value, true);
+    else view.setUint32(at, value, true);
+    at += size;
+  }
+  return new Uint8Array(view.buffer);
+}
+
 /**
  * Return a .zip of files by path, compressed.
  * @param {Record<string, Uint8Array>} files @returns {Promise<Uint8Array<ArrayBuffer>>}
  */
 export async function writeZip(files) {
-  /** @type {Uint8Array[]} */
-  const locals = [];
-  /** @type {Uint8Array[]} */
-  const directory = [];
-  let offset = 0;
+  /** @type {Uint8Array[]} */ const parts = [];
+  /** @type {Uint8Array[]} */ const directory = [];
+  const length = (/** @type {Uint8Array[]} */ list) => list.reduce((sum, { length }) => sum + length, 0);
   for (const [path, data] of Object.entries(files)) {
     const name = new TextEncoder().encode(path);
     const packed = await through(data, new CompressionStream("deflate-raw"));
-    const common = new DataView(new ArrayBuffer(26));
-    common.setUint16(0, 20, true); // version needed
-    common.setUint16(2, 0x800, true); // names are UTF-8
-    common.setUint16(4, 8, true); // deflate
-    common.setUint16(8, 0x21, true); // 1980-01-01, so that equal styles give equal files
-    common.setUint32(10, crc32(data), true);
-    common.setUint32(14, packed.length, true);
-    common.setUint32(18, data.length, true);
-    common.setUint16(22, name.length, true);
-    const shared = new Uint8Array(common.buffer);
-    locals.push(bytes(0x04034b50), shared, name, packed);
-    const entry = new DataView(new ArrayBuffer(14));
-    entry.setUint32(10, offset, true);
-    directory.push(bytes(0x02014b50), new Uint8Array([20, 0]), shared, new Uint8Array(entry.buffer), name);
-    offset += 4 + 26 + name.length + packed.length;
+    // version, UTF-8 names, deflate, 1980-01-01 so that equal styles give equal files, CRC, sizes, length of the name
+    const shared = record([
+      [2, 20], [2, 0x800], [2, 8], [4, 0x210000], [4, crc32(data)], [4, packed.length], [4, data.length], [4, name.length],
+    ]);
+    const offset = length(parts);
+    parts.push(record([[4, 0x04034b50]]), shared, name, packed);
+    directory.push(record([[4, 0x02014b50], [2, 20]]), shared, record([[4, 0], [2, 0], [4, 0], [4, offset]]), name);
   }
   const count = Object.keys(files).length;
-  const size = directory.reduce((sum, part) => sum + part.length, 0);
-  const end = new DataView(new ArrayBuffer(22));
-  end.setUint32(0, 0x06054b50, true);
-  end.setUint16(8, count, true);
-  end.setUint16(10, count, true);
-  end.setUint32(12, size, true);
-  end.setUint32(16, offset, true);
-  const parts = /** @type {Uint8Array<ArrayBuffer>[]} */ ([...locals, ...directory, new Uint8Array(end.buffer)]);
-  return new Uint8Array(await new Blob(parts).arrayBuffer());
-}
-
-/** @param {number} value */
-function bytes(value) {
-  const view = new DataView(new ArrayBuffer(4));
-  view.setUint32(0, value, true);
-  return new Uint8Array(view.buffer);
+  const end = record([[4, 0x06054b50], [4, 0], [2, count], [2, count], [4, length(directory)], [4, length(parts)], [2, 0]]);
+  return new Uint8Array(await new Blob(/** @type {BlobPart[]} */ ([...parts, ...directory, end])).arrayBuffer());
 }
 
 /**
  * Return the files of a .zip whose names, without folders, are wanted.
- * @param {Uint8Array} zip
- * @param {string} where what error messages call it
- * @param {string[]} wanted
- * @param {number} maxBytes of one file
- * @returns {Promise<Record<string, Uint8Array>>}
+ * @param {Uint8Array} zip @param {string} where what error messages call it @param {string[]} wanted
+ * @param {number} maxBytes of one file @returns {Promise<Record<string, Uint8Array>>}
  */
 export async function readZip(zip, where, wanted, maxBytes) {
   const refused = new MetaStyleError(`${where} is not a .zip with ${wanted.join(" and ")}; open one that was saved here.`);
   const view = new DataView(zip.buffer, zip.byteOffset, zip.byteLength);
   let end = zip.length - 22;
   while (end >= 0 && view.getUint32(end, true) !== 0x06054b50) end--;
-  /** @type {Record<string, Uint8Array>} */
-  const files = {};
+  /** @type {Record<string, Uint8Array>} */ const files = {};
   try {
     let at = view.getUint32(end + 16, true);
     for (let left = view.getUint16(end + 10, true); left > 0; left--) {
