@@ -124,7 +124,7 @@ GRID, GRID_ALT = "Grid", "Grid of mixes with the four styles in its corners"
 
 # ---- video
 VIDEO_INTRO = (
-    "A video in a style, frame by frame, with its audio and with temporal smoothing where nothing moves. The first "
+    "A video in a style, frame by frame, with its audio and with temporal smoothing. The first "
     "{most} frames are stylized; stop any time and keep the frames so far."
 )
 VIDEO, VIDEO_SIZE, VIDEO_GO = "Video", "Short side, pixels", "Stylize the video"

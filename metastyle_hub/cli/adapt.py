@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from metastyle_hub.adaptation import AdaptationConfig
 from metastyle_hub.cli.options import add_device
-from metastyle_hub.cli.paths import reserved_folder
+from metastyle_hub.cli.paths import read_image, reserved_folder
 from metastyle_hub.config import add_arguments, from_arguments
 from metastyle_hub.images.io import load_image
 from metastyle_hub.losses import LossWeights
@@ -31,6 +31,9 @@ def configure_adapt(parser: argparse.ArgumentParser, *, advanced: bool) -> None:
     parser.description = _DESCRIPTION
     parser.epilog = "`metastyle adapt --help-all` also lists learning rates, crops and loss terms."
     parser.add_argument("style_images", nargs="+", metavar="style_image", help="the image, or several of one style")
+    parser.add_argument(
+        "--style-mask", action="append", metavar="IMAGE", help="white where the style image counts; one for each image"
+    )
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="FOLDER", help="folder for the style")
     parser.add_argument("--name", help="name of the style (default: that of the image)")
     parser.add_argument(
@@ -49,7 +52,13 @@ def _run(args: argparse.Namespace) -> None:
     base = MetaStyle.from_pretrained(args.base, device=args.device)
     content_images = args.content[0] if args.content and len(args.content) == 1 else args.content
     preview = load_image(args.preview) if args.preview else None
-    steps = base.adapt_iter(args.style_images, content_images=content_images, name=args.name, config=config)
+    steps = base.adapt_iter(
+        [read_image(name) for name in args.style_images],
+        style_mask=args.style_mask,
+        content_images=content_images,
+        name=args.name,
+        config=config,
+    )
     stored = trainable_parameters(base.state_dict(), config.trainable)
     with reserved_folder(args.out, sum(p.numel() for p in stored.values())):
         started = time.perf_counter()

@@ -28,7 +28,7 @@ def configure_export(parser: argparse.ArgumentParser, *, advanced: bool) -> None
         "styles", nargs="*", metavar="STYLE", help="folders or Hub repos of styles; without --browser one"
     )
     parser.add_argument("-o", "--out", type=Path, required=True, help="the .onnx file, or the folder of --browser")
-    parser.add_argument("--half", action="store_true", help="float16: half the size, for GPUs and phones")
+    parser.add_argument("--half", action="store_true", help="float16: half the size; for --browser what is stored")
     parser.add_argument("--browser", action="store_true", help="write the folder that the browser page loads")
     parser.add_argument("--base", default=EMBEDDED, help="with --browser: folder or Hub repo of another base")
     parser.add_argument(
@@ -65,7 +65,12 @@ def _export_browser(args: argparse.Namespace) -> None:
     if base.origin.folder != EMBEDDED:
         reference = BaseReference(base.fingerprint, base.origin.repo_id or "unshared", base.origin.commit)
     styles = {Path(source).name: load_artifact(source) for source in args.styles}
+    if len(styles) < len(args.styles):
+        raise SettingError(
+            f"Two styles of the page would have the same name; {', '.join(args.styles)} must differ in it."
+        )
     steps = {*DEFAULT_STEPS, *(args.steps or ())}
-    folder = export_browser(base, styles, args.out, reference=reference, steps=steps)
+    print("Writing and checking the graphs takes a minute or two.", flush=True)
+    folder = export_browser(base, styles, args.out, reference=reference, steps=steps, half=args.half)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     print(f"{folder}: {size / 1e6:.1f} MB, base {base.config.name}, {len(styles)} styles")

@@ -32,6 +32,7 @@ def configure_interpolate(parser: argparse.ArgumentParser, *, advanced: bool) ->
     parser.add_argument("--content", required=True, metavar="IMAGE", help="the image to stylize")
     parser.add_argument("-o", "--out", type=Path, required=True, help="the image file to write")
     parser.add_argument("--weights", type=float, nargs="+", metavar="W", help="one mix with these weights")
+    parser.add_argument("--extrapolate", action="store_true", help="with --weights: allow weights below 0")
     parser.add_argument(
         "--frames", type=int, metavar="N", help=f"images in the strip (default {_MIN_FRAMES}; more for many styles)"
     )
@@ -54,7 +55,7 @@ def _run(args: argparse.Namespace) -> None:
     styles = [MetaStyle.from_pretrained(style, device=args.device) for style in args.styles]
     content, options = load_image(read_image(args.content)), stylize_options(args)
     if args.weights:
-        mix = interpolate(styles, args.weights)
+        mix = interpolate(styles, args.weights, convex=not args.extrapolate)
         with reserved_folder(args.save, mix.num_parameters(only_own=True)) if args.save else contextlib.nullcontext():
             write_image(mix.stylize(content, **options), args.out)
             if args.save:

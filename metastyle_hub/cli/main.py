@@ -23,7 +23,7 @@ from metastyle_hub.cli.signals import exit_status, interruptible
 from metastyle_hub.errors import MetaStyleError, SettingError
 from metastyle_hub.version import __version__
 
-__all__ = ["main"]
+__all__ = ["command_parser", "main"]
 
 # name -> module, help; a module is imported when its command is called, so that `metastyle --version` needs no torch
 _COMMANDS = {
@@ -39,6 +39,7 @@ _COMMANDS = {
     "convert": ("artifacts", "convert a fast_neural_style network"),
     "demo": ("demo", "make an image grid that shows adaptation and interpolation"),
     "space": ("app", "serve the Gradio app"),
+    "completion": ("completion", "print a script for the completion of a shell"),
 }
 _HELP_ALL = "--help-all"
 
@@ -67,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if "" in argv:  # which would otherwise mean the current folder
             raise SettingError("One of the arguments is empty; if it comes from a variable, check that it is set.")
-        arguments = _parser(argv).parse_args(["--help" if a == _HELP_ALL else a for a in argv])
+        arguments = command_parser(argv).parse_args(["--help" if a == _HELP_ALL else a for a in argv])
         if own_process:
             from metastyle_hub.devices import keep_freed_memory
 
@@ -92,16 +93,16 @@ def _is_no_retry_cause(record: logging.LogRecord) -> bool:
     return "thrown while requesting" not in record.getMessage()
 
 
-def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
-    """Return the parser; only the command that is called has its arguments."""
+def command_parser(argv: Sequence[str] | None) -> argparse.ArgumentParser:
+    """Return the parser for these arguments: only the command that they call has its own; with None every command."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="metastyle", description=__doc__, formatter_class=raw)
     parser.add_argument("--version", action="version", version=f"metastyle {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    called = next((argument for argument in argv if not argument.startswith("-")), None)
+    called = next((argument for argument in argv or () if not argument.startswith("-")), None)
     for name, (module, help) in _COMMANDS.items():
         sub = commands.add_parser(name, help=help, formatter_class=raw)
-        if name == called:
+        if name == called or argv is None:
             configure = getattr(importlib.import_module(f"metastyle_hub.cli.{module}"), f"configure_{name}")
-            configure(sub, advanced=_HELP_ALL in argv)
+            configure(sub, advanced=_HELP_ALL in (argv or ()))
     return parser

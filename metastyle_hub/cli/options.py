@@ -15,7 +15,9 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 def add_stylize_options(parser: argparse.ArgumentParser) -> None:
     """Add `--strength`, `--size`, `--stroke-scale` and `--preserve-color`."""
-    parser.add_argument("--strength", type=float, default=1.0, metavar="X", help="0 (base) to 1 (style, the default)")
+    parser.add_argument(
+        "--strength", type=float, default=1.0, metavar="X", help="0 (base) to 1 (style, the default), up to 1.5"
+    )
     parser.add_argument(
         "--size", type=int, metavar="N", help="short side of the output in pixels (default: that of the input)"
     )

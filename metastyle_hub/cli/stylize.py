@@ -40,6 +40,7 @@ _DESCRIPTION = """Stylize images with one or several styles. Size, orientation, 
 
     metastyle stylize photo.jpg -s starry -o out.png
     metastyle stylize holiday/ 'more/*.jpg' -s starry -s me/wave -o results/ --strength 0.7
+    metastyle stylize photo.jpg -s starry --mask sky.png -s wave --mask sea.png -o out.png
     curl -s https://example.org/photo.jpg | metastyle stylize - -s starry -o - > out.png
 
 A folder keeps its sub-folders. The same command, started again after it was stopped, continues: images that are done
@@ -59,6 +60,10 @@ def configure_stylize(parser: argparse.ArgumentParser, *, advanced: bool) -> Non
         "-o", "--out", type=Path, required=True, help="a file, a folder for several outputs, or - for standard output"
     )
     add_stylize_options(parser)
+    parser.add_argument(
+        "--mask", action="append", metavar="IMAGE", help="white where to stylize; one for each --style, for regions"
+    )
+    parser.add_argument("--feather", type=float, default=0.02, metavar="X", help="soft edge of masks (default 0.02)")
     parser.add_argument("--bit-depth", type=int, choices=(8, 16), default=8, help="bits a channel; 16 writes PNG files")
     parser.add_argument("--overwrite", action="store_true", help="of a folder, also stylize images that are done")
     add_device(parser)
@@ -79,6 +84,10 @@ def _run(args: argparse.Namespace) -> None:
     out = expanded(args.out) if str(args.out) != STREAM else args.out
     sources, left_out = image_files(args.content, out)
     names = distinct_names([expanded(style).resolve().name for style in args.style])
+    if args.mask:
+        if len(args.mask) != len(names):
+            raise SettingError(f"There are {len(names)} styles for {len(args.mask)} masks; name one --mask for each.")
+        names = ["_".join(names)]  # all styles are in one result
     several = len(sources) * len(names) > 1 or (len(args.content) == 1 and expanded(args.content[0]).is_dir())
     one_file = str(out) == STREAM or (bool(out.suffix) and not out.is_dir())
     if one_file and len(sources) * len(names) > 1:
@@ -89,11 +98,11 @@ def _run(args: argparse.Namespace) -> None:
         raise SettingError(f"16 bits a channel are written to .png files, not to {out}; choose that suffix.")
     targets = [out] * len(sources) if one_file else _targets(sources, names, out, args.bit_depth)
     for target in targets:
-        check_output(target, *(source.path for source in sources))
+        check_output(target, *(source.path for source in sources), *(args.mask or ()))
     models = [MetaStyle.from_pretrained(style, device=args.device) for style in args.style]
     pairs = [(source, i) for source in sources for i in range(len(names))]
     jobs = [
-        _Job(source, i, target, _software(source, models[i], args))
+        _Job(source, i, target, _software(source, models if args.mask else models[i : i + 1], args))
         for (source, i), target in zip(pairs, targets, strict=True)
     ]
     process, processes = _share()
@@ -122,13 +131,17 @@ def _results(
     jobs: Sequence[_Job], models: Sequence[MetaStyle], args: argparse.Namespace
 ) -> Iterator[tuple[_Job, Image.Image | bytes | ImageError | DeviceError]]:
     """Stylize job after job; on an accelerator images of one size together."""
-    at_once = 1 if models[0].device.type == "cpu" or args.bit_depth == 16 else _AT_ONCE
+    masks: dict[str, Any] = {"mask": args.mask, "feather": args.feather, "styles": models} if args.mask else {}
+    at_once = 1 if masks or models[0].device.type == "cpu" or args.bit_depth == 16 else _AT_ONCE
     for start in range(0, len(jobs), at_once):
         batch: dict[int, list[tuple[_Job, Image.Image]]] = {}
         for job in jobs[start : start + at_once]:
             try:
                 if args.bit_depth == 16:
-                    yield job, _deep(job, models[job.style], args)
+                    yield job, _deep(job, models[job.style], args, masks)
+                elif masks:
+                    name = read_image(str(job.source.path))
+                    yield job, models[0].stylize(name, **masks, **stylize_options(args))
                 else:
                     image = load_image(read_image(str(job.source.path)))
                     batch.setdefault(job.style, []).append((job, image))
@@ -143,11 +156,12 @@ def _results(
                 yield from zip([job for job, _ in loaded], stylized, strict=True)
 
 
-def _deep(job: _Job, model: MetaStyle, args: argparse.Namespace) -> bytes:
+def _deep(job: _Job, model: MetaStyle, args: argparse.Namespace, masks: dict[str, Any]) -> bytes:
     """Return the result as a PNG of 16 bits a channel."""
     name = read_image(str(job.source.path))
     image = load_image(name)
-    stylized = model.stylize(load_deep(name) if image.mode == "RGB" else load_deep(image), **stylize_options(args))
+    pixels = load_deep(name if image.mode == "RGB" else image)
+    stylized = model.stylize(pixels, **masks, **stylize_options(args))
     alpha = image.getchannel("A").resize((stylized.shape[-1], stylized.shape[-2])) if image.mode == "RGBA" else None
     return encode_deep_png(stylized, alpha, image.info.get("dpi"), software=job.software)
 
@@ -178,15 +192,21 @@ def _stem(source: Source) -> str:
     return "stdin" if str(source.path) == STREAM else source.path.stem
 
 
-def _software(source: Source, model: MetaStyle, args: argparse.Namespace) -> str:
+def _software(source: Source, models: Sequence[MetaStyle], args: argparse.Namespace) -> str:
     """The EXIF tag Software of a result, with a number of all that it depends on."""
-    try:
-        status = source.path.stat()
-        content: list[Any] = [status.st_size, status.st_mtime_ns]
-    except OSError:  # a URL
-        content = [str(source.path)]
-    options = [*content, model.fingerprint, stylize_options(args), args.bit_depth]
+    files = [_state(path) for path in (source.path, *map(expanded, args.mask or ()))]
+    styles = [model.fingerprint for model in models]
+    options = [files, styles, stylize_options(args), args.feather, args.bit_depth]
     return f"{SOFTWARE} {hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:16]}"
+
+
+def _state(path: Path) -> list[Any]:
+    """What changes when a file does."""
+    try:
+        status = path.stat()
+    except OSError:  # a URL
+        return [str(path)]
+    return [status.st_size, status.st_mtime_ns]
 
 
 def _is_done(job: _Job) -> bool:

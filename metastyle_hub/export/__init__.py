@@ -8,6 +8,7 @@ half.py             a graph in half precision
 step.py             an adaptation step as a pure function of tensors
 decompositions.py   operations that ONNX lacks, in plain operations: gradients, most of all
 operations.py       operations of PyTorch as ONNX nodes, one function each
+webgpu.py           nodes that WebGPU cannot run, as nodes that it can
 builder.py          an ONNX graph in the making
 translator.py       a function of tensors to an ONNX graph, operation by operation
 check.py            a graph in onnxruntime against PyTorch

@@ -31,7 +31,7 @@ _SIDES = {"4*h": "H", "4*w": "W", "h": "H/4", "w": "W/4", "2*h": "H/2", "2*w": "
 
 
 class _Constants(nn.Module):
-    """A module whose constants keep the names of a dictionary; a module's own names have no dots."""
+    """A module whose constants keep the names of a dictionary (a module's own have no dots) and are used in float32."""
 
     def __init__(self, constants: Mapping[str, Tensor]) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class _Constants(nn.Module):
             self.register_buffer(name.replace(".", _DOT), value)
 
     def constants(self) -> dict[str, Tensor]:
-        return {name.replace(_DOT, "."): value for name, value in self.named_buffers(recurse=False)}
+        return {name.replace(_DOT, "."): value.float() for name, value in self.named_buffers(recurse=False)}
 
 
 class _Stylize(_Constants):
@@ -77,7 +77,7 @@ class _Grams(_Constants):
         self.spec, self.scales = spec, scales
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        extractor = PlainExtractor(self.spec, {name: p.float() for name, p in self.constants().items()})
+        extractor = PlainExtractor(self.spec, self.constants())
         grams: list[Tensor] = []
         for scale in range(self.scales):
             image = F.avg_pool2d(image, 2, ceil_mode=True) if scale else image
@@ -99,7 +99,8 @@ class _Predict(_Constants):
 
     def forward(self, *grams: Tensor) -> Tensor:
         weights = self.constants()
-        for name, offset in self.predictor(grams).items():
+        state = {name: p.float() for name, p in self.predictor.state_dict(keep_vars=True).items()}
+        for name, offset in torch.func.functional_call(self.predictor, state, (grams,)).items():
             weights[name] = weights[name] + offset[0]
         return self.layout.flatten(weights)
 
@@ -109,7 +110,7 @@ def stylize_graph(config: NetworkConfig, parameters: Mapping[str, Tensor]) -> on
 
     Args:
         config: the architecture.
-        parameters: of the whole network; those of `ParameterLayout` become an input.
+        parameters: of the whole network; those of `ParameterLayout` become an input, others may be float16.
     """
     module = _Stylize(config, parameters)
     noise = noise_inputs(config)

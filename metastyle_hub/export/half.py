@@ -41,6 +41,8 @@ def half_precision(model: onnx.ModelProto) -> onnx.ModelProto:
     nodes = []
     for node in graph.node:
         node.input[:] = [renamed.get(name, name) for name in node.input]
+        if node.op_type == "Cast":  # of constants that are float16 already
+            node.attribute[0].i = TensorProto.FLOAT16
         if outputs.intersection(node.output):
             wide = [f"{name}_float" for name in node.input]
             pairs = zip(node.input, wide, strict=True)

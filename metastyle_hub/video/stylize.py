@@ -31,7 +31,7 @@ class VideoConfig(Config):
         10.0, "8-bit levels of change from which on a region counts as moving; 0 disables smoothing", low=0, high=255
     )
     blend: float = option(0.9, "weight of the previous output where nothing changes", low=0, high=0.99)
-    optical_flow: bool = option(True, "hold moving regions too, along their movement (needs OpenCV)")
+    optical_flow: bool = option(True, "also smooth moving regions, along the optical flow (needs OpenCV)")
     crf: int = option(18, "H.264 quality: 0 is lossless, 18 visually lossless, 28 small", low=0, high=51)
 
 

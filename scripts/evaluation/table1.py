@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from metastyle_hub.baselines.system import Baseline
 from metastyle_hub.data.examples import example
@@ -88,7 +89,7 @@ def short(seconds: float) -> str:
     """
     if seconds >= 120:
         return f"{seconds / 3600:.1f} h" if seconds >= 7200 else f"{seconds / 60:.1f} min"
-    return f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.2g}"
+    return f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.2g}" if seconds >= 1e-3 else "0"
 
 
 @dataclass(frozen=True)
@@ -142,12 +143,11 @@ def measure(
                 times[row.name, "style", side] = times[row.name, "style", sides[0]]
             timed(row, "known", side, "image", lambda: system.stylize_prepared(image, style))  # noqa: B023
 
-    for row in rows:
-        turn(row, scale.sides[:1])
-    times.clear()  # that was the warm-up
-    for _ in range(scale.repeats):
-        for row in rows:
-            turn(row, scale.sides)
+    turns = [(repeat, row) for repeat in range(scale.repeats + 1) for row in rows]
+    for repeat, row in tqdm(turns, "time", unit="system"):
+        turn(row, scale.sides if repeat else scale.sides[:1])
+        if (repeat, row) == (0, rows[-1]):
+            times.clear()  # that was the warm-up
 
     def spreads(row: Row, what: str) -> dict[int, Spread]:
         return {side: Spread.of(times[row.name, what, side]) for side in scale.sides}
@@ -198,7 +198,11 @@ def table_as_markdown(rows: Sequence[Row], figures: dict[str, Figures], scale: S
 def speed(args: argparse.Namespace) -> None:
     """Measure size, speed and memory, and write the table."""
     scale, device = QUICK if args.quick else Scale(), resolve_device(args.device)
-    peaks = {row.name: alone(row_peak, str(device), row.name, scale)[1] for row in ROWS}  # first: see peak_mb
+    if args.sides:
+        scale = replace(scale, sides=tuple(args.sides))
+    peaks = {}
+    for row in tqdm(ROWS, "memory", unit="system"):  # first: see peak_mb
+        peaks[row.name] = alone(row_peak, str(device), row.name, scale)[1]
     keep_freed_memory()
     if args.cpu_time:
         torch.set_num_threads(1)
@@ -206,8 +210,9 @@ def speed(args: argparse.Namespace) -> None:
     found = {name: replace(figures, peak_mb=peaks[name]) for name, figures in found.items()}
     clock = "CPU time of one thread" if args.cpu_time else "wall-clock time"
     text = (
-        f"Machine: {machine(device)}; {datetime.now(UTC):%d %B %Y}. Seconds of {clock}, medians of {scale.repeats} "
-        f"(smallest to largest). Published seconds are those of Avatar-Net's page, on one GPU.\n\n"
+        f"Machine: {machine(device)}; {datetime.now(UTC):%d %B %Y}. Seconds of {clock}, "
+        + ("of one run. " if scale.repeats == 1 else f"medians of {scale.repeats} (smallest to largest). ")
+        + "Published seconds are those of Avatar-Net's page, on one GPU.\n\n"
         + table_as_markdown(ROWS, found, scale)
     )
     write(args.out, "table1", text, {name: asdict(figures) for name, figures in found.items()})
@@ -222,7 +227,10 @@ def quality(args: argparse.Namespace) -> None:
     device = resolve_device(args.device)
     folders = (args.content, args.style) if args.content else (EXAMPLES / "content", EXAMPLES / "style")
     contents, styles = (evaluation_crops(folder, args.pixels).to(device) for folder in folders)
-    systems = {name: system.to(device) for name, system in compact_rows(args.weights, *args.steps).items()}
+    systems = compact_rows(args.weights, *args.steps)
+    if unknown := set(args.systems or ()) - systems.keys():
+        raise SettingError(f"There is no trained system {sorted(unknown)[0]!r}; choose from {', '.join(systems)}.")
+    systems = {name: s.to(device) for name, s in systems.items() if not args.systems or name in args.systems}
     networks = load_evaluation_loss(args.evaluation_network, device), load_hed(args.hed).to(device)
     pairs = spread_pairs(len(styles), len(contents), *args.count)
     found, grid = measure_quality(systems, contents, styles, pairs, *networks, rows=args.rows)
@@ -245,10 +253,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--device", default="auto", help="cpu, cuda ... (default auto)")
     parser.add_argument("--quick", action="store_true", help="256 px alone, one repeat, fewer parts of long work")
+    parser.add_argument("--sides", type=int, nargs="+", metavar="N", help="pixels (default 256 512)")
     parser.add_argument("--cpu-time", action="store_true", help="CPU time of one thread, for a busy machine")
     group = parser.add_argument_group("quality")
     group.add_argument("--quality", action="store_true", help="measure quality instead of speed")
     group.add_argument("--weights", type=Path, metavar="DIR", help="folder that train_baseline.py wrote")
+    group.add_argument("--systems", nargs="+", metavar="NAME", help="some of the systems (default: all)")
     group.add_argument("--content", help="folder of content images (default: the package's)")
     group.add_argument("--style", help="folder of style images (default: the package's)")
     group.add_argument("--evaluation-network", type=Path, metavar="FILE", help="VGG-19 (Oxford) as safetensors")

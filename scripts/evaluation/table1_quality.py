@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
+from tqdm import tqdm
 
 from evaluation.hed import HED, edge_agreement
 from evaluation.summaries import Interval, geometric_mean
@@ -66,7 +67,7 @@ def measure_quality(
         wanted = [loss.targets(content, grams) for content in batch.split(1)]
         with torch.no_grad():
             hed_style, content_edges = hed(target)[0], hed(batch)[1]
-        for name in values:
+        for name in tqdm(values, f"style {style}", unit="system", leave=False):
             started = time.process_time()
             images = batch
             if name in systems:

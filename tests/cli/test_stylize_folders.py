@@ -191,3 +191,21 @@ def test_16_bits_a_channel(home, capsys):
     assert run("stylize", "holiday", "-s", "starry", "-o", "deep", "--bit-depth", "16") == 0
     assert contents("deep") == before
     assert "out.jpg" in refused(capsys, "stylize", "photo.png", "-s", "starry", "-o", "out.jpg", "--bit-depth", "16")
+
+
+def test_masks_on_the_command_line(home, capsys):
+    mask = Image.fromarray(np.where(np.arange(60) < 30, 255, 0).astype(np.uint8)[None].repeat(40, 0))
+    mask.save("left.png")
+    mask.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save("right.png")
+    regions = ("-s", "starry", "--mask", "left.png", "-s", "wave", "--mask", "right.png", "--feather", "0")
+    assert run("stylize", "photo.png", *regions, "-o", "out.png") == 0
+    result = np.asarray(Image.open("out.png"))
+    for half, name in ((slice(0, 30), "starry"), (slice(30, 60), "wave")):
+        assert np.array_equal(
+            result[:, half], np.asarray(MetaStyle.from_pretrained(name).stylize("photo.png"))[:, half]
+        )
+    assert run("stylize", "photo.png", "style0.png", *regions, "-o", "several") == 0
+    assert set(contents("several")) == {"photo_starry_wave.png", "style0_starry_wave.png"}
+    assert "2 masks" in refused(
+        capsys, "stylize", "photo.png", "-s", "wave", "--mask", "a", "--mask", "b", "-o", "out.png"
+    )

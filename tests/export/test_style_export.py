@@ -9,6 +9,7 @@ import tiny
 import torch
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install '.[export]'")
+pytest.importorskip("onnxscript", reason="onnxscript is not installed: pip install '.[export]'")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install '.[export]'")
 
 from command_line import refused
@@ -44,5 +45,7 @@ def test_mistakes_give_one_sentence(style, tmp_path, capsys):
     assert ".onnx" in refused(capsys, "export", style, "-o", tmp_path / "style.pt", device=False)
     assert "2" in refused(capsys, "export", style, style, "-o", tmp_path / "style.onnx", device=False)
     assert "nowhere" in refused(capsys, "export", "./nowhere", "-o", tmp_path / "style.onnx", device=False)
+    twice = refused(capsys, "export", "--browser", style, style, "-o", tmp_path / "page", device=False)
+    assert "same name" in twice and "tiny" in twice
     assert "predictor" in refused(capsys, "export", "--browser", "--base", style, "-o", tmp_path / "page", device=False)
     assert not list(tmp_path.iterdir())

@@ -57,7 +57,8 @@ def test_the_table_has_every_row_its_ratio_and_its_footnote() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "text"), [([0.1234], "0.12"), ([3, 1, 2], "2 (1 to 3)"), ([300.0], "5.0 min"), ([7200.0], "2.0 h")]
+    ("values", "text"),
+    [([0.1234], "0.12"), ([3, 1, 2], "2 (1 to 3)"), ([300.0], "5.0 min"), ([7200.0], "2.0 h"), ([1e-5], "0")],
 )
 def test_a_spread_is_the_median_with_its_range(values: list[float], text: str) -> None:
     assert str(table1.Spread.of(values)) == text

@@ -119,6 +119,7 @@ async function showFrame(frame) {
 function stopWebcam() {
   webcam.stop();
   $("webcam").setAttribute("aria-pressed", "false");
+  $("status").ariaLive = "polite";
 }
 
 // ---- styles
@@ -199,7 +200,7 @@ async function refine(id) {
     const stopped = index < steps ? `Stopped at step ${index}, which is kept.` : `Refined in ${index} steps.`;
     if (id === refined) say(stopped, "refine-status");
   } catch (error) {
-    say(sentence(error), "refine-status");
+    if (id === refined) say(sentence(error), "refine-status");
   }
   if (id === refined) toggle(false);
   if (chosen === id) await render();
@@ -209,6 +210,7 @@ async function refine(id) {
 function toggle(running) {
   $("refine").hidden = running;
   $("stop").hidden = !running;
+  $("refine-status").ariaLive = running ? "off" : "polite"; // a sentence for each step would be too much to listen to
   $("step").disabled = $("steps").disabled = running;
 }
 
@@ -307,6 +309,7 @@ function connect() {
     }
     await webcam.start(400);
     $("webcam").setAttribute("aria-pressed", "true");
+    $("status").ariaLive = "off";
   }));
   $("save-image").addEventListener("click", () => attempt(saveImage));
   $("save-style").addEventListener("click", () => attempt(saveStyle, "keep-status"));

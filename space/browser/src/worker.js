@@ -29,6 +29,7 @@ const MAX_OUTPUT = 2e6; // pixels of a stylized image; 500 bytes each are needed
 /** @type {Pixels} */ let photo;
 /** @type {boolean} whether it is the visitor's own, not an example */ let ownPhoto = false;
 let refinement = 0; // the latest one; others stop
+let kept = 0; // styles of the visitor so far
 /** @type {Map<string, Promise<Style>>} */ const styles = new Map();
 /** @type {Map<string, Artwork>} */ const artworks = new Map();
 /** @type {Map<string, Promise<Uint8Array>>} */ const files = new Map();
@@ -72,7 +73,7 @@ function styleOf(id) {
 
 /** @param {Style} style */
 function keep(style) {
-  const id = `own-${styles.size + 1}`;
+  const id = `own-${++kept}`;
   styles.set(id, Promise.resolve(style));
   return { id, name: style.name };
 }
@@ -113,7 +114,8 @@ const calls = {
     noise = new Noise(manifest);
     runtime = opened;
     try {
-      await runtime.session("stylize");
+      const data = new Uint8ClampedArray(4 * 32 * 32);
+      await stylize(runtime, noise, { width: 32, height: 32, data }, base.vector); // a GPU may fail at its first pass
     } catch (error) {
       if (runtime.provider === "wasm" || backend) throw error;
       console.warn("WebGPU failed", error);
@@ -165,9 +167,10 @@ const calls = {
     const sha256 = await digest(await file.arrayBuffer());
     const plain = name.replace(/\.\w+$/, "").replace(/[^\p{L}\p{N}+%., -]+/gu, " ").trim().slice(0, 60) || "artwork";
     const fields = { trainable: "norm", steps: 0, ...(sha256 && { style_sha256: sha256 }) };
-    const kept = keep(newStyle(base, plain, vector, fields));
-    artworks.set(kept.id, { grams, history: [vector], sha256 });
-    return kept;
+    const style = keep(newStyle(base, plain, vector, fields));
+    artworks.clear(); // the steps of one refinement take up to 40 MB
+    artworks.set(style.id, { grams, history: [vector], sha256 });
+    return style;
   },
 
   /**
@@ -197,7 +200,7 @@ const calls = {
       }
       const vector = await step.parameters();
       artwork.history.push(vector);
-      setStep(id, index, { ...config, steps });
+      await setStep(id, artwork, index, { ...config, steps });
       const seconds = (performance.now() - began) / 1000;
       report({ index, steps, losses, left: (seconds / index) * (steps - index) });
       await new Promise((resolve) => setTimeout(resolve)); // lets other calls run between steps
@@ -212,8 +215,8 @@ const calls = {
 
   /** Go back to a step of a refinement. @param {{id: string, index: number}} options */
   async seek({ id, index }) {
-    const settings = (await styleOf(id)).config.adaptation;
-    setStep(id, index, settings);
+    const artwork = artworks.get(id);
+    if (artwork) await setStep(id, artwork, index, (await styleOf(id)).config.adaptation);
   },
 
   /** Return the addresses of the runtime's files that this device uses. */
@@ -255,10 +258,9 @@ const calls = {
 
 /**
  * Make a step of a refinement the style.
- * @param {string} id @param {number} index @param {Record<string, any>} adaptation
+ * @param {string} id @param {Artwork} artwork @param {number} index @param {Record<string, any>} adaptation
  */
-async function setStep(id, index, adaptation) {
-  const { history, sha256 } = /** @type {Artwork} */ (artworks.get(id));
+async function setStep(id, { history, sha256 }, index, adaptation) {
   const { name } = await styleOf(id);
   const vector = history[Math.min(index, history.length - 1)];
   const fields = { trainable: index ? "decoder" : "norm", steps: index, adaptation, ...(sha256 && { style_sha256: sha256 }) };
