@@ -22,14 +22,9 @@ from PIL.ImageFile import ImageFile
 from metastyle_hub.app import texts
 from metastyle_hub.artifacts.config import CONFIG_FILE, WEIGHTS_FILE
 from metastyle_hub.errors import ImageError, MetaStyleError, SessionError
-from metastyle_hub.images.decoding import open_image
+from metastyle_hub.images.decoding import decode, open_image
 from metastyle_hub.images.io import ImageLimits, load_image, save_image
 from metastyle_hub.model import MetaStyle
-
-with contextlib.suppress(ImportError):  # photos of phones; AVIF is built into Pillow
-    import pillow_heif
-
-    pillow_heif.register_heif_opener()
 
 __all__ = [
     "MAX_FILES",
@@ -122,13 +117,16 @@ class ImageUpload:
         pixels, is_jpeg = opened.width * opened.height, opened.format in ("JPEG", "MPO")
         if pixels > (_MAX_JPEG_PIXELS if is_jpeg else _LIMITS.max_pixels):
             raise ImageError(texts.HUGE_IMAGE.format(name=self.path.name, megapixels=pixels / 1e6))
-        ratio = min(1.0, (max_pixels / max(1, pixels)) ** 0.5)
         try:
-            if is_jpeg and data.count(b"\xff\xda") > _MAX_JPEG_SCANS:
-                raise ImageError("each scan is a pass over all pixels")
-            # a JPEG decodes at a half, a quarter or an eighth of its size in a fraction of the time and memory
-            opened.draft(None, (round(ratio * opened.width), round(ratio * opened.height)))
-            image = load_image(opened, _LIMITS)
+            if is_jpeg and pixels > max_pixels:
+                if data.count(b"\xff\xda") > _MAX_JPEG_SCANS:
+                    raise ImageError("each scan is a pass over all pixels")
+                # a JPEG decodes at a half, a quarter or an eighth of its size in a fraction of the time and memory
+                ratio = (max_pixels / pixels) ** 0.5
+                opened.draft(None, (round(ratio * opened.width), round(ratio * opened.height)))
+                image = load_image(opened, _LIMITS)
+            else:
+                image = decode(data, self.path.name, _LIMITS)
         except Exception:
             raise ImageError(texts.NO_IMAGE.format(name=self.path.name)) from None
         if image.mode == "RGBA":

@@ -50,6 +50,7 @@ _SLOW_SECONDS = 0.8  # from here on, a coarse image is shown before the one that
 _THUMBNAIL_CONTENT = "temple"
 _THUMBNAIL = 112  # pixels of the long side of a style in a list
 _WARM_UP_STEPS = 3
+_FULL_SIZE, _MAX_STROKE_SCALE = 512, 16.0  # see `MetaStyle.stylize`
 _PRIOR_STEPS = 5  # that the pace of earlier jobs counts for
 
 StyleImages: TypeAlias = Image.Image | Sequence[Image.Image]
@@ -245,7 +246,7 @@ class Studio:
             scale: of the strokes, see `stylize_scaled`.
         """
         view, quick = content.view(), style.to(dtype=training_dtype(style.device))
-        pixels = view.width * view.height / scale**2
+        pixels = view.width * view.height
         if pixels * self._pixel_seconds > _SLOW_SECONDS and max(view.size) > PREVIEW_SIZE:
             coarse = stylize_scaled(quick, shrink(view, PREVIEW_SIZE), strength, preserve_color, scale)
             yield coarse.resize(view.size)
@@ -486,7 +487,7 @@ def _hub_words(name: str) -> Iterator[None]:
 def stylize_scaled(
     style: MetaStyle, image: Image.Image, strength: float, preserve_color: bool, scale: float
 ) -> Image.Image:
-    """Stylize an image with broader strokes: at `1 / scale` of its size, and back to its size.
+    """Stylize an image with strokes that are wider than usual; they look alike at any size of the image.
 
     Raises:
         SettingError: see `MetaStyle.stylize`.
@@ -494,6 +495,6 @@ def stylize_scaled(
     >>> stylize_scaled(style, image, strength=1, preserve_color=False, scale=2).size == image.size
     True
     """
-    size = max(1, round(min(image.size) / scale)) if scale != 1 else None
-    stylized = style.stylize(image, strength=strength, preserve_color=preserve_color, size=size)
-    return stylized if size is None else stylized.resize(image.size, Image.Resampling.LANCZOS)
+    usual = max(1.0, min(image.size) / _FULL_SIZE)
+    wider = min(_MAX_STROKE_SCALE, usual * scale) if scale != 1 else None
+    return style.stylize(image, strength=strength, preserve_color=preserve_color, stroke_scale=wider)

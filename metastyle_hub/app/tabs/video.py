@@ -58,7 +58,14 @@ class FrameEvent:
 
 
 def frame_events(
-    studio: Studio, source: Path, style: MetaStyle, name: str, strength: float, size: int, session: Session
+    studio: Studio,
+    source: Path,
+    style: MetaStyle,
+    name: str,
+    strength: float,
+    size: int,
+    session: Session,
+    scale: float = 1,
 ) -> Iterator[FrameEvent]:
     """Stylize a video, until its end or until the visitor stops it.
 
@@ -70,6 +77,7 @@ def frame_events(
         strength: see `MetaStyle.stylize`.
         size: pixels of the short side.
         session: gets the video job.
+        scale: of the strokes.
 
     Raises:
         SessionError: for a video that cannot be read or written; the message names no path.
@@ -79,7 +87,9 @@ def frame_events(
     started = shown = time.monotonic()
     index = count = 0
     try:
-        frames = style.stylize_video_iter(source, target, strength=strength, size=size, max_frames=MAX_FRAMES)
+        frames = style.stylize_video_iter(
+            source, target, strength=strength, size=size, stroke_scale=scale, max_frames=MAX_FRAMES
+        )
         with closing(frames) as steps:  # type: ignore[type-var]  # a generator
             for step in steps:
                 now, index, count = time.monotonic(), step.index, step.count or MAX_FRAMES
@@ -111,9 +121,9 @@ def video_tab(studio: Studio, state: gr.State) -> Parts:
                 sizes = gr.Dropdown(
                     list(SIZES), value=SIZES[1], label=texts.VIDEO_SIZE, elem_id="video-size", min_width=140
                 )
-                strengths = gr.Slider(
-                    0, 1, 1, step=0.05, label=texts.STRENGTH, buttons=[], min_width=140, elem_id="video-strength"
-                )
+                narrow: dict[str, Any] = {"buttons": [], "min_width": 110}
+                strengths = gr.Slider(0, 1, 1, step=0.05, label=texts.STRENGTH, elem_id="video-strength", **narrow)
+                scales = gr.Slider(1, 3, 1, step=0.25, label=texts.SCALE, elem_id="video-scale", **narrow)
             go = gr.Button(texts.VIDEO_GO, variant="primary", elem_id="video-go", elem_classes="go")
         with gr.Column(min_width=300):
             preview = image_output(texts.PREVIEW, texts.VIDEO_PREVIEW_ALT, "video-preview", height=380)
@@ -131,7 +141,9 @@ def video_tab(studio: Studio, state: gr.State) -> Parts:
             saves = gr.Row()
 
     @friendly(status)
-    def stylize_video(video: str | None, style: str, size: float, strength: float, session: Any) -> Updates:
+    def stylize_video(
+        video: str | None, style: str, size: float, strength: float, scale: float, session: Any
+    ) -> Updates:
         if not video:
             raise SessionError(texts.NO_VIDEO)
         yield from fetching(studio, [style], session, status)
@@ -140,7 +152,7 @@ def video_tab(studio: Studio, state: gr.State) -> Parts:
         with studio.queue.ticket() as ticket:
             yield from waiting(ticket.wait(), session, status)
             yield busy(status, texts.VIDEO_STARTING)
-            for event in frame_events(studio, Path(video), chosen, style, strength, int(size), session):
+            for event in frame_events(studio, Path(video), chosen, style, strength, int(size), session, scale):
                 index, count = event.index, event.count
                 if event.file is not None:
                     text = texts.VIDEO_DONE.format(index=index, seconds=texts.duration(event.seconds))
@@ -160,7 +172,7 @@ def video_tab(studio: Studio, state: gr.State) -> Parts:
             raise SessionError(texts.NO_RESULT)
         yield Path(video)
 
-    go.click(stylize_video, [source, style_names, sizes, strengths, state], [preview, status, result], **WORK)
+    go.click(stylize_video, [source, style_names, sizes, strengths, scales, state], [preview, status, result], **WORK)
     with saves:
         save_button(texts.SAVE_VIDEO, "save-video", save, [result], status)
     return Parts(style=style_names)
