@@ -177,14 +177,17 @@ def add_arguments(
             parser.add_argument(flag, type=kind, default=None, help=text, choices=choices, metavar=metavar)
 
 
-def from_arguments(cls: type, arguments: argparse.Namespace, **overrides: Any) -> Any:
-    """Build a config from options that `add_arguments` made. Options that were not given keep their defaults."""
+def from_arguments(cls: type, arguments: argparse.Namespace, preset: Any = None, **overrides: Any) -> Any:
+    """Build a config from options that `add_arguments` made.
+
+    Options that were not given keep the values of `preset`, a config of that class, or their defaults.
+    """
     given = {
         f.name: value
         for f in dataclasses.fields(cls)
         if (value := getattr(arguments, f.name, None)) is not None and "help" in f.metadata
     }
-    return cls(**given | overrides)
+    return cls(**given | overrides) if preset is None else dataclasses.replace(preset, **given | overrides)
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:

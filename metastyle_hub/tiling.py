@@ -27,10 +27,10 @@ from metastyle_hub.networks.inference import (
     mirror,
     normalize,
     phased_to_rgb,
-    phases,
     residual_blocks,
     upsampled_convolution,
 )
+from metastyle_hub.networks.phases import phases
 from metastyle_hub.networks.transformer_net import TransformerNet, logits_to_image
 
 __all__ = ["TilingConfig", "transform_in_tiles"]

@@ -1,3 +1,7 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["metastyle-hub @ git+https://github.com/metastyle-hub/metastyle_hub"]
+# ///
 """Meta-train a base: the initialization from which every style is adapted.
 
     python scripts/meta_train.py --content photos/ --style artworks/ --out runs/base         # start or continue
@@ -5,6 +9,9 @@
     python scripts/meta_train.py ... --long-horizon --out runs/long                          # docs/method.md, 4.4
     python scripts/meta_train.py --content me/coco-subset --style me/wikiart --out runs/base # Hub datasets
     accelerate launch scripts/meta_train.py ...                                              # several GPUs
+    ACCELERATE_USE_CPU=1 torchrun --nproc_per_node 2 scripts/meta_train.py ...               # several CPU processes
+    uv run scripts/meta_train.py ...                                                         # installs what it needs
+    hf jobs uv run --flavor a10g-small scripts/meta_train.py ...                             # on a rented GPU
 
 Stop it at any moment; the same command continues from the last checkpoint. Output, in the folder `--out`:
 
@@ -17,6 +24,7 @@ Stop it at any moment; the same command continues from the last checkpoint. Outp
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import math
@@ -30,10 +38,11 @@ from tqdm import tqdm
 
 from metastyle_hub.adaptation import AdaptationConfig, adapt_parameters, predicted_initialization
 from metastyle_hub.artifacts.serialization import read_artifact
+from metastyle_hub.cli.signals import exit_status, interruptible
 from metastyle_hub.config import add_arguments, from_arguments
 from metastyle_hub.data.datasets import ImageDataset, center_crops, next_readable, open_dataset
 from metastyle_hub.devices import keep_freed_memory, training_dtype
-from metastyle_hub.errors import ArtifactError, MetaStyleError
+from metastyle_hub.errors import ArtifactError, MetaStyleError, SettingError
 from metastyle_hub.images.grid import image_grid
 from metastyle_hub.images.io import save_image
 from metastyle_hub.losses import LossWeights
@@ -89,6 +98,27 @@ def time_is_up(trainer: MetaTrainer, started: float, seconds: float) -> bool:
     from accelerate.utils import broadcast
 
     return bool(broadcast(torch.tensor(time.monotonic() - started > seconds, device=trainer.device).int()))
+
+
+def continued_log(path: Path, step: int) -> tuple[float, dict[str, float]]:
+    """Drop the lines of a log beyond a step, which are taken again, and what a kill left of a line.
+
+    Returns:
+        the seconds and the running means of its last line.
+    """
+    kept: list[dict[str, float]] = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        with contextlib.suppress(ValueError):
+            entry = json.loads(line)
+            if isinstance(entry, dict) and entry.get("step", step + 1) <= step:
+                kept.append(entry)
+    if path.exists():
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
+        temporary.replace(path)
+    means = dict(kept[-1]) if kept else {}
+    means.pop("step", None)
+    return means.pop("seconds", 0.0), means
 
 
 def training_facts(trainer: MetaTrainer, last: MetaStep | None) -> dict[str, Any]:
@@ -152,15 +182,24 @@ def main(arguments: list[str] | None = None) -> None:
         keep_freed_memory()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        train(args)
-    except (MetaStyleError, FloatingPointError) as error:
+        with interruptible():
+            train(args)
+    except (MetaStyleError, FloatingPointError, OSError) as error:
         parser.error(str(error))
+    except KeyboardInterrupt as interrupt:
+        parser.exit(exit_status(interrupt), "stopped; the same command continues from the last checkpoint\n")
 
 
 def make_trainer(args: argparse.Namespace) -> MetaTrainer:
     """Return the trainer, resumed from the checkpoint of its folder if there is one."""
     from accelerate import Accelerator
 
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingError(
+            f"--out {args.out} is no folder to write to ({error.strerror}); name another one."
+        ) from error
     init = MetaStyle.from_pretrained(args.init) if args.init else None
     nested = {
         "weights": from_arguments(LossWeights, args),
@@ -182,8 +221,8 @@ def train(args: argparse.Namespace) -> None:
     """Train, and write every file."""
     trainer = make_trainer(args)
     total, main_process = trainer.config.steps, trainer.accelerator.is_main_process
-    args.out.mkdir(parents=True, exist_ok=True)
-    started, means = time.monotonic(), dict[str, float]()
+    seconds, means = continued_log(args.out / "log.jsonl", trainer.step) if main_process else (0.0, dict[str, float]())
+    started = time.monotonic()
     step: MetaStep | None = None
     progress = tqdm(total=total, initial=trainer.step, unit="step", disable=not main_process)
     with progress, (args.out / "log.jsonl").open("a", encoding="utf-8") as log:
@@ -194,7 +233,9 @@ def train(args: argparse.Namespace) -> None:
             means = {k: (1 - LOGGED_SHARE) * means.get(k, v) + LOGGED_SHARE * v for k, v in values.items()}
             progress.set_postfix_str(" ".join(f"{k} {means[k]:.3g}" for k in SHOWN if k in means))
             if main_process and step.index % args.log_every == 0:
-                log.write(json.dumps({"step": step.index, "seconds": time.monotonic() - started, **means}) + "\n")
+                log.write(
+                    json.dumps({"step": step.index, "seconds": seconds + time.monotonic() - started, **means}) + "\n"
+                )
                 log.flush()
             if main_process and (step.index % args.grid_every == 0 or step.index == total):
                 write_base(trainer, step, args.out / "base")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import get_type_hints
@@ -43,6 +44,7 @@ DOUBLE = torch.float64
 NETWORK = TransformerNet(tiny.NETWORK)
 CONFIG = AdaptationConfig(
     steps=6,
+    ema_decay=0,
     crop_size=64,
     batch_size=1,
     trainable="all",
@@ -190,6 +192,37 @@ def test_decoder_trains_all_norms_and_the_convolutions_of_the_decoder():
     layers = ("decoder.0.conv", "decoder.1.conv", "to_rgb")
     convolutions = {f"{layer}.{part}" for layer in layers for part in ("weight", "bias")}
     assert tiny.changed(theta, last) == convolutions | {name for name in theta if is_norm_parameter(name)}
+
+
+def test_every_step_but_the_last_shows_the_moving_average_of_the_parameters():
+    plain, averaged = (adapt(replace(CONFIG, ema_decay=decay)) for decay in (0, 0.9))
+    assert [step.loss for step in plain] == [step.loss for step in averaged]
+    assert all(tiny.same(plain[i].parameters, averaged[i].parameters) for i in (0, -1))
+    expected = plain[1].parameters
+    for index in range(1, 6):
+        decay = min(0.9, index / (index + 9), (6 - index) / (7 - index))
+        expected = {name: decay * p + (1 - decay) * plain[index].parameters[name] for name, p in expected.items()}
+        torch.testing.assert_close(averaged[index].parameters, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_an_adaptation_does_not_import_a_compiler():
+    """It takes longer than the first steps and as much memory."""
+    program = """
+import sys, tiny
+from metastyle_hub.adaptation import adapt_parameters
+from metastyle_hub.data.datasets import InMemoryDataset
+from metastyle_hub.losses import PerceptualLoss
+from metastyle_hub.networks.transformer_net import TransformerNet
+dataset = InMemoryDataset([tiny.tensor(tiny.content(96, 96))[0]])
+loss = PerceptualLoss(tiny.features(), tiny.QUICK.weights)
+network = TransformerNet(tiny.NETWORK)
+for step in adapt_parameters(network, tiny.parameters(), tiny.tensor(tiny.style()), dataset, loss, tiny.QUICK):
+    pass
+print(step.index, "torch._dynamo" in sys.modules)
+"""
+    tests = Path(tiny.__file__).resolve().parent
+    done = tiny.python("-c", program, PYTHONPATH=os.pathsep.join([str(tests.parent), str(tests)]))
+    assert done.stdout.split() == ["2", "False"], done.stderr
 
 
 @pytest.mark.parametrize("share", [0, 0.5, 1])
@@ -349,14 +382,20 @@ def test_a_loss_that_is_not_finite_is_reported_with_step_and_weights(cause):
     elif cause == "theta":
         theta["to_rgb.bias"][0] = torch.nan
     else:
-        # norm weights of 1e20 overflow in the next convolution
+        # norm weights of 1e20 overflow in the next convolution; when the loss shows it depends on the convolution
         theta = {name: p * 1e20 if name.endswith("norm.weight") else p for name, p in theta.items()}
         theta["to_rgb.weight"] = theta["to_rgb.weight"] * 1e20
     with pytest.raises(AdaptationError) as error:
         adapt(config, theta, style)
     sentence = str(error.value)
     assert isinstance(error.value, MetaStyleError) and "\n" not in sentence
-    for value in ("nan", "step 0", "content_weight 1.5", "style_weight 25", "learning_rate 0.005"):
+    for value in (
+        "nan",
+        "step" if cause == "rate" else "step 0",
+        "content_weight 1.5",
+        "style_weight 25",
+        "learning_rate 0.005",
+    ):
         assert value in sentence
 
 

@@ -19,8 +19,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from metastyle_hub.config import Config, option
+from metastyle_hub.config import Config, expanded, option
 from metastyle_hub.errors import ImageError, SettingError, first_line
+from metastyle_hub.images.files import image_suffixes
 from metastyle_hub.images.io import list_images, load_image, to_tensor
 from metastyle_hub.images.transforms import center_crop, resize_short_side
 
@@ -164,12 +165,13 @@ def open_dataset(source: str | os.PathLike[str]) -> FolderDataset:
     >>> len(open_dataset("photos"))
     2
     """
-    folder = Path(source)
+    folder = expanded(source)
     if folder.is_dir() or len(folder.parts) != 2 or folder.is_absolute():
         return FolderDataset(folder)
     from huggingface_hub import snapshot_download
 
-    patterns = [f"**/*.{suffix}" for suffix in ("jpg", "jpeg", "png", "webp", "JPG", "JPEG", "PNG")]
+    # of huggingface_hub: * also stands for folders, and capital letters count
+    patterns = ["*" + "".join(f"[{c}{c.upper()}]" if c.isalpha() else c for c in s) for s in image_suffixes()]
     try:
         local = snapshot_download(str(source), repo_type="dataset", allow_patterns=patterns)
     except Exception as error:

@@ -27,7 +27,7 @@ from metastyle_hub.images.decoding import (
     reason,
 )
 
-__all__ = ["find_images", "list_images", "read_bytes"]
+__all__ = ["find_images", "image_suffixes", "list_images", "read_bytes"]
 
 _CHUNK = 1 << 16  # bytes of a download between two checks of the time
 _NO_IMAGES = ("BUFR", "GRIB", "HDF5", "FITS", "MPEG", "PDF")  # formats of data, videos and documents in Pillow's list
@@ -99,9 +99,7 @@ def find_images(folder: str | os.PathLike[str], recursive: bool = True) -> tuple
     folder = expanded(folder)
     if not folder.is_dir():
         raise ImageError(f"{quoted(folder)} is not a folder; pass the path of a folder with images in it.")
-    formats = Image.registered_extensions()
-    readable = {suffix for suffix, name in formats.items() if name in (*READABLE_FORMATS, "MPO", "DIB")}
-    readable |= set(HEIF_SUFFIXES) if has_heif() else set()
+    formats, readable = Image.registered_extensions(), image_suffixes()
     found: list[Path] = []
     left_out: dict[Path, str] = {}
     seen: set[tuple[int, int]] = set()
@@ -128,6 +126,13 @@ def find_images(folder: str | os.PathLike[str], recursive: bool = True) -> tuple
             else:
                 left_out[path] = "it is no file, or a link to none"
     return sorted(found), dict(sorted(left_out.items()))
+
+
+def image_suffixes() -> set[str]:
+    """Return the suffixes of files that can be read, such as ".jpg"; with those of HEIC if its package is installed."""
+    formats = Image.registered_extensions()
+    suffixes = {suffix for suffix, name in formats.items() if name in (*READABLE_FORMATS, "MPO", "DIB")}
+    return suffixes | set(HEIF_SUFFIXES if has_heif() else ())
 
 
 def _download(url: str, limits: ImageLimits) -> bytes:

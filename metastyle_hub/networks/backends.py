@@ -1,12 +1,13 @@
-"""Convolution backends of `inference.py`, and the choice of the fastest one for this machine.
+"""Convolution backends, and the choice of the fastest one for this machine.
 
     reference   the modules of `transformer_net.py`, with torch's convolutions, on any device
     direct      the same function with less arithmetic (`inference.py`), with torch's convolutions
-    winograd    direct, with the transform convolutions of NNPACK (Winograd and FFT), which torch's CPU builds ship
+    winograd    direct, with the transform convolutions of NNPACK (Winograd and FFT), where torch has it
 
 `auto` is `winograd` where NNPACK is there, exact and faster than torch's convolution, and `direct` elsewhere on a CPU.
 One layer is timed once per process, which takes some hundredths of a second; the environment variable METASTYLE_BACKEND
-replaces the measurement.
+replaces the measurement. Without gradients `inference.py` uses it; with them, `differentiable_convolution` does within
+`fast_gradients`.
 """
 
 from __future__ import annotations
@@ -14,16 +15,30 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.grad import conv2d_weight
 
 from metastyle_hub.errors import SettingError
 
-__all__ = ["BACKENDS", "Convolve", "convolution", "fastest_backend", "resolve_backend"]
+__all__ = [
+    "BACKENDS",
+    "Convolve",
+    "convolution",
+    "differentiable_convolution",
+    "fast_gradients",
+    "fastest_backend",
+    "gradients_are_fast",
+    "resolve_backend",
+]
 
 BACKENDS = ("auto", "reference", "direct", "winograd")
 
@@ -32,8 +47,11 @@ Convolve = Callable[[Tensor, Tensor, "Tensor | None"], Tensor]
 
 log = logging.getLogger(__name__)
 
+_FAST_GRADIENTS = ContextVar("fast_gradients", default=False)
+
 _TRIALS = 3
 _STRIP = 48 * 1024  # samples of a map: NNPACK holds the transforms of all that it gets, twice as large
+_SMALL = 60 * 60  # samples of a map below which the transform of the weights takes most of the time
 _TILE = 6  # rows of a tile of F(6x6, 3x3)
 _ERROR = 1e-4  # of the test, relative to the largest value; Winograd's F(6x6, 3x3) stays below 1e-5
 _GAIN = 0.9  # a backend replaces another if it takes less than this share of its time
@@ -106,6 +124,75 @@ def _nnpack_is_exact() -> bool:
         return bool(error < _ERROR * expected.abs().max())
     except (AttributeError, RuntimeError, TypeError):
         return False
+
+
+@contextmanager
+def fast_gradients() -> Iterator[None]:
+    """Allow convolutions within the block that have first derivatives alone, and equal torch's up to rounding.
+
+    Not in meta-training, whose second order differentiates twice, nor where operations are recorded for export.
+    """
+    token = _FAST_GRADIENTS.set(True)
+    try:
+        yield
+    finally:
+        _FAST_GRADIENTS.reset(token)
+
+
+def gradients_are_fast() -> bool:
+    """Return whether this is within `fast_gradients`."""
+    return _FAST_GRADIENTS.get()
+
+
+def differentiable_convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return F.conv2d(x, weight, bias) for (B, C, H, W); within `fast_gradients` by the fastest backend.
+
+    >>> differentiable_convolution(torch.rand(2, 3, 10, 10), torch.rand(4, 3, 3, 3), None).shape
+    torch.Size([2, 4, 8, 8])
+    """
+    fast = gradients_are_fast() and weight.shape[-1] > 1 and (x.device.type, x.dtype) == ("cpu", torch.float32)
+    if fast and fastest_backend() == "winograd":
+        convolved: Tensor = _TransformConvolution.apply(x, weight, bias)  # type: ignore[no-untyped-call]
+        return convolved
+    return F.conv2d(x, weight, bias)
+
+
+class _TransformConvolution(torch.autograd.Function):
+    """NNPACK's convolution, which also is the gradient of its input; torch's gradient of the weights."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        x = x.contiguous()
+        ctx.save_for_backward(x if weight.requires_grad else None, weight)
+        return _nnpack_batch(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        x, weight = ctx.saved_tensors
+        gradient = (
+            gradient.contiguous()
+        )  # channels first: oneDNN's weight gradient is up to three times as fast on AVX2
+        of_x = of_weight = of_bias = None
+        if ctx.needs_input_grad[0]:
+            padded = F.pad(gradient, (weight.shape[-1] - 1,) * 4)
+            of_x = _nnpack_batch(padded, weight.flip(-1, -2).transpose(0, 1).contiguous(), None)
+        if ctx.needs_input_grad[1]:
+            of_weight = conv2d_weight(x, list(weight.shape), gradient)
+        if ctx.needs_input_grad[2]:
+            of_bias = gradient.sum((0, 2, 3))
+        return of_x, of_weight, of_bias
+
+
+def _nnpack_batch(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """NNPACK's own batches are slow: large maps go one by one, small ones below each other, as one map."""
+    b, c, height, width = x.shape
+    if b == 1 or height * width > _SMALL:
+        return torch.stack([_nnpack(one, weight, bias) for one in x])
+    below = weight.shape[2] - 1  # rows of the convolution that reach into the next map
+    column = _nnpack(x.transpose(0, 1).reshape(c, b * height, width), weight, bias)
+    maps = F.pad(column, (0, 0, 0, below)).unflatten(1, (b, height))[:, :, : height - below]
+    return maps.transpose(0, 1).contiguous()
 
 
 def _trial() -> tuple[Tensor, Tensor]:

@@ -1,15 +1,8 @@
 """M(.; w) without gradients: the function of `TransformerNet.forward` with less arithmetic and fewer passes.
 
-A map of doubled resolution is kept as its four phases, the samples of even and odd rows and columns, each a map of the
-resolution below. Then
-
-    bilinear or nearest upsampling, 3x3 convolution      = 3x3 convolution with four times the outputs
-    9x9 convolution to RGB                               = 5x5 convolution from phases to phases
-
-The first holds except on the outermost ring of pixels, since upsampling clamps where the convolution reflects; the ring
-is computed by definition. The kernels are linear in the network's (`upsampling_kernel`, `phase_kernel`), and take less
-than a millisecond to make. Norms write into the padded input of the next convolution, and bias maps are added to the
-channels that carry them. Maps are channels-first, one image at a time, so a batch gives the values of its images.
+Maps of doubled resolution are kept as phases (`phases.py`). Norms write into the padded input of the next convolution,
+and bias maps are added to the channels that carry them. Maps are channels-first, one image at a time, so a batch gives
+the values of its images bit for bit.
 """
 
 from __future__ import annotations
@@ -22,23 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metastyle_hub.networks.backends import Convolve, convolution, resolve_backend
+from metastyle_hub.networks.phases import phase_kernel, phases, upsampling_kernel
 from metastyle_hub.networks.transformer_net import TransformerNet, logits_to_image, transform
 
-__all__ = [
-    "center",
-    "infer",
-    "mirror",
-    "normalize",
-    "phase_kernel",
-    "phased_to_rgb",
-    "phases",
-    "residual_blocks",
-    "upsampled_convolution",
-    "upsampling_kernel",
-]
+__all__ = ["center", "infer", "mirror", "normalize", "phased_to_rgb", "residual_blocks", "upsampled_convolution"]
 
 _EPS = 1e-5  # of F.instance_norm
-_PHASES = tuple(product((0, 1), repeat=2))  # (row, column)
 
 
 @torch.no_grad()
@@ -106,11 +88,6 @@ def _logits(network: TransformerNet, parameters: Mapping[str, Tensor], image: Te
     x = y.new_empty(2, 2, n, height // 2 + 4, width // 2 + 4)
     normalize(y, *norm("decoder.1"), x[..., 2:-2, 2:-2], network.content_logits(image[None]))
     return phased_to_rgb(x, parameters["to_rgb.weight"], parameters["to_rgb.bias"], convolve)
-
-
-def phases(x: Tensor) -> Tensor:
-    """Return a view of the samples of even and odd rows and columns: (C, 2 H, 2 W) -> (2, 2, C, H, W)."""
-    return x.unflatten(2, (-1, 2)).unflatten(1, (-1, 2)).permute(2, 4, 0, 1, 3)
 
 
 def residual_blocks(network: TransformerNet, parameters: Mapping[str, Tensor], x: Tensor, convolve: Convolve) -> None:
@@ -227,23 +204,6 @@ def _first_row(x: Tensor, weight: Tensor, bias: Tensor, mode: str) -> Tensor:
     return row[0, :, 0].unflatten(1, (-1, 2)).permute(2, 0, 1)
 
 
-def upsampling_kernel(weight: Tensor, mode: str = "bilinear") -> Tensor:
-    """Return the kernel whose outputs are the phases of the 3x3 convolution of an upsampled map.
-
-    Args:
-        weight: (D, C, 3, 3).
-        mode: of the upsampling, "bilinear" or "nearest".
-
-    Returns:
-        (4 D, C, 3, 3), phase by phase.
-    """
-    line = torch.eye(5, dtype=weight.dtype, device=weight.device)[None]  # five unit impulses
-    doubled = F.interpolate(line, scale_factor=2, mode="linear" if mode == "bilinear" else mode)[0]  # (5, 10)
-    # what the taps at 2 i + p - 1, 2 i + p, 2 i + p + 1 of the upsampled line are of its samples i - 1, i, i + 1
-    taps = torch.stack([doubled[1:4, 3 + p : 6 + p] for p in (0, 1)])  # (2, 3 samples, 3 taps)
-    return torch.einsum("dcij,pki,qlj->pqdckl", weight, taps, taps).flatten(0, 2).contiguous()
-
-
 def phased_to_rgb(x: Tensor, weight: Tensor, bias: Tensor, convolve: Convolve) -> Tensor:
     """Return the reflection-padded 9x9 convolution of a map given as phases, whose margin of 2 is filled here.
 
@@ -261,10 +221,3 @@ def phased_to_rgb(x: Tensor, weight: Tensor, bias: Tensor, convolve: Convolve) -
         mirror(x[i, j], 2, (1 - i, i), (1 - j, j))
     y = convolve(x.flatten(0, 2), phase_kernel(weight), bias.repeat(4)).unflatten(0, (2, 2, -1))
     return y.permute(2, 3, 0, 4, 1).flatten(3).flatten(1, 2)
-
-
-def phase_kernel(weight: Tensor) -> Tensor:
-    """Return the kernel of a 9x9 convolution from phases to phases: (D, C, 9, 9) -> (4 D, 4 C, 5, 5)."""
-    # padded to 10 taps from the even sample on, which are five of each phase
-    taps = [F.pad(weight, (q, 1 - q, p, 1 - p)).unflatten(3, (5, 2)).unflatten(2, (5, 2)) for p, q in _PHASES]
-    return torch.stack(taps).permute(0, 1, 4, 6, 2, 3, 5).flatten(2, 4).flatten(0, 1).contiguous()

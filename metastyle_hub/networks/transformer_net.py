@@ -23,8 +23,10 @@ from torch import Tensor, nn
 
 from metastyle_hub.config import Config, option
 from metastyle_hub.devices import at_least_float32
-from metastyle_hub.networks.layers import ConvNorm, ReflectionConv2d, ResidualBlock, noise_field
+from metastyle_hub.networks.backends import gradients_are_fast
+from metastyle_hub.networks.layers import ConvNorm, ReflectionConv2d, ResidualBlock, noise_field, reflection_pad
 from metastyle_hub.networks.param_groups import Parameters
+from metastyle_hub.networks.phases import convolve_in_phases
 
 __all__ = [
     "LOGIT_RANGE",
@@ -96,7 +98,11 @@ class TransformerNet(nn.Module):
             self._initialize_identity()
 
     def forward(
-        self, images: Tensor, activations: list[Tensor] | None = None, noise_offset: tuple[int, int] = (0, 0)
+        self,
+        images: Tensor,
+        activations: list[Tensor] | None = None,
+        noise_offset: tuple[int, int] = (0, 0),
+        decoder_only: bool = False,
     ) -> Tensor:
         """Return the logits.
 
@@ -104,17 +110,22 @@ class TransformerNet(nn.Module):
             images: (B, 3, H, W) in [0, 1].
             activations: a list that receives the outputs of all residual blocks and of the decoder's convolutions.
             noise_offset: position of the images in the noise field, in units of 4 pixels.
+            decoder_only: whether no graph is kept of the layers before the decoder.
         """
         n = self.config.width
-        x = self.encoder[1](self.encoder[0](images))  # (B, 64, H/2, W/2)
-        x = self.encoder[2](x, self.noise_bias_map(images, 4 * n, 1, noise_offset))  # (B, 128, H/4, W/4)
-        for block in self.residual_blocks:
-            x = block(x)
-            if activations is not None:
-                activations.append(x)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not decoder_only):
+            x = self.encoder[1](self.encoder[0](images))  # (B, 64, H/2, W/2)
+            x = self.encoder[2](x, self.noise_bias_map(images, 4 * n, 1, noise_offset))  # (B, 128, H/4, W/4)
+            for block in self.residual_blocks:
+                x = block(x)
+                if activations is not None:
+                    activations.append(x)
         noise = self.noise_bias_map(images, 2 * n, 2, noise_offset)
         x = self.decoder[0](self.upsample(x), noise, activations)  # (B, 64, H/2, W/2)
         x = self.decoder[1](self.upsample(x), self.logit_bias_map(images), activations)  # (B, 32, H, W)
+        if gradients_are_fast() and self.to_rgb.weight.ndim == 4:
+            assert self.to_rgb.bias is not None
+            return convolve_in_phases(reflection_pad(x, 4), self.to_rgb.weight, self.to_rgb.bias)
         return self.to_rgb(x)  # (B, 3, H, W)
 
     def upsample(self, x: Tensor) -> Tensor:
@@ -228,10 +239,18 @@ def transform_with_activations(
     images: Tensor,
     dtype: torch.dtype = torch.float32,
     noise_offset: tuple[int, int] = (0, 0),
+    *,
+    decoder_only: bool = False,
 ) -> TransformOutput:
-    """Return M(images; parameters) with logits and activations; arguments as in `transform`."""
+    """Return M(images; parameters) with logits and activations; arguments as in `transform`.
+
+    With `decoder_only` nothing before the decoder has a gradient.
+    """
     activations: list[Tensor] = []
-    logits = _logits(network, parameters, images, dtype, activations=activations, noise_offset=noise_offset)
+    keywords: dict[str, object] = {"activations": activations, "noise_offset": noise_offset}
+    if decoder_only:
+        keywords["decoder_only"] = True
+    logits = _logits(network, parameters, images, dtype, **keywords)
     return TransformOutput(logits_to_image(network, logits), logits, tuple(activations))
 
 
@@ -291,7 +310,11 @@ class _HalfPrecisionNet(TransformerNet):
         self.dtype = dtype
 
     def forward(
-        self, images: Tensor, activations: list[Tensor] | None = None, noise_offset: tuple[int, int] = (0, 0)
+        self,
+        images: Tensor,
+        activations: list[Tensor] | None = None,
+        noise_offset: tuple[int, int] = (0, 0),
+        decoder_only: bool = False,
     ) -> Tensor:
         with torch.autocast(images.device.type, self.dtype):
-            return super().forward(images, activations, noise_offset).float()
+            return super().forward(images, activations, noise_offset, decoder_only).float()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from metastyle_hub.artifacts.serialization import fingerprint
 from metastyle_hub.data.datasets import CropConfig, ImageDataset, random_crops
-from metastyle_hub.errors import SettingError
+from metastyle_hub.errors import SettingError, first_line
 from metastyle_hub.losses import PerceptualLoss
 from metastyle_hub.model import MetaStyle
 from metastyle_hub.networks.feature_extractor import FeatureExtractor
@@ -28,6 +29,8 @@ from metastyle_hub.training.optimizer import KernelMuon, is_kernel
 __all__ = ["MetaStep", "MetaTrainer"]
 
 log = logging.getLogger(__name__)
+
+_DATA = ("contents", "styles_of")  # keys of a checkpoint
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,8 @@ class MetaTrainer:
     ) -> None:
         from accelerate import Accelerator
 
+        if init is not None and not init.is_base:
+            raise SettingError(f"{init.name} is a style, and training starts from a base; pass the folder of one.")
         if init is not None and init.config.output_activation == "clamp":
             raise SettingError(
                 "A converted network, whose output is clamped, cannot be trained further; start from a base without "
@@ -123,21 +128,43 @@ class MetaTrainer:
         self.ema_predictor: Parameters = {}  # of trainers that train a style predictor
         self.step = 0
         self._setup()
-        if self.checkpoint and self.checkpoint.exists():
-            self.load_state_dict(torch.load(self.checkpoint, map_location="cpu", weights_only=True))
+        if (state := self._read_checkpoint()) is not None:
+            self.load_state_dict(state)
             log.info("resumed %s at step %d", self.checkpoint, self.step)
 
     def _setup(self) -> None:
         """Prepare what a subclass needs, before a checkpoint is read."""
 
+    def _read_checkpoint(self) -> Mapping[str, object] | None:
+        """The checkpoint of the main process, on every process: disks of different machines may hold different ones."""
+        state: Mapping[str, object] | Exception | None = None
+        if self.accelerator.is_main_process and self.checkpoint and self.checkpoint.exists():
+            try:
+                state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+            except Exception as error:  # unpickling fails in many ways
+                state = error
+        if self.accelerator.num_processes > 1:
+            from accelerate.utils import broadcast_object_list
+
+            (state,) = broadcast_object_list([state])
+        if isinstance(state, Exception) or not isinstance(state, Mapping | None):
+            raise SettingError(f"The checkpoint {self.checkpoint} is damaged; delete it, or use another folder.") from (
+                state if isinstance(state, Exception) else None
+            )
+        return state
+
     def batches(self, step: int) -> list[MetaBatch]:
-        """Return the images of a step, a pure function of (seed, step, process)."""
+        """Return the images of a step. A style's are a pure function of (seed, step, number of the style).
+
+        So two processes with one style each take the step of one process with two.
+        """
         c = self.config
-        rng = np.random.default_rng((c.seed, step, self.accelerator.process_index))
+        first = self.accelerator.process_index * c.styles
         content_crop = CropConfig(c.size, min_scale=0.4, jitter=0.15)
         style_crop = CropConfig(c.size, min_scale=0.4)
         batches = []
-        for _ in range(c.styles):
+        for number in range(first, first + c.styles):
+            rng = np.random.default_rng((c.seed, step, number))
             contents = random_crops(self.contents, c.support_contents + c.query_contents, content_crop, rng)
             style, offset = random_crops(self.styles, 1, style_crop, rng), random_noise_offset(rng)
             batches.append(MetaBatch(style, contents[: c.support_contents], contents[c.support_contents :], offset))
@@ -226,6 +253,8 @@ class MetaTrainer:
             "trainer": type(self).__name__,
             # together with the dtype, since rounded weights have another fingerprint
             "feature_extractor": f"{extractor.name} {fingerprint(extractor.state_dict())[:12]} in {dtype}",
+            "contents": _names_of(self.contents),
+            "styles_of": _names_of(self.styles),
             **{name: value for name, value in self.config.to_dict().items() if name != "steps"},  # which may grow
         }
 
@@ -250,7 +279,8 @@ class MetaTrainer:
         if "run" not in state:
             raise SettingError("The checkpoint was written by an older metastyle_hub; use another folder.")
         saved, own = dict(state["run"]), self._identity()  # type: ignore[call-overload]
-        changed = [k for k in {**own, **saved} if saved.get(k) != own.get(k)]
+        # checkpoints of earlier versions say nothing about their images
+        changed = [k for k in {**own, **saved} if saved.get(k) != own.get(k) and not (k in _DATA and k not in saved)]
         if "trainer" in changed:
             changed = ["trainer"]  # the settings differ anyway
         if changed:
@@ -270,7 +300,21 @@ class MetaTrainer:
         """Write the checkpoint to a temporary file and rename it: a kill leaves the old or the new one whole."""
         if self.checkpoint is None or not self.accelerator.is_main_process:
             return
-        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.checkpoint.with_suffix(".tmp")
-        torch.save(self.state_dict(), temporary)
-        temporary.replace(self.checkpoint)
+        try:
+            self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            torch.save(self.state_dict(), temporary)
+            temporary.replace(self.checkpoint)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+            temporary.unlink(missing_ok=True)
+            raise OSError(
+                f"The checkpoint {self.checkpoint} cannot be written ({first_line(error)}); free space, and start "
+                "again from the last one, which is whole."
+            ) from error
+
+
+def _names_of(dataset: ImageDataset) -> str:
+    """The number of images, and a hash of the names of their files if they have such."""
+    names = [path.name for path in getattr(dataset, "paths", ())]
+    digest = hashlib.sha256("\n".join(names).encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    return f"{len(dataset)} images{f', {digest}' if names else ''}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 from fractions import Fraction
 from io import BytesIO
@@ -48,6 +49,7 @@ class AudioTrack:
         self._waiting: deque[AudioPacket] = deque()
         self._resampler: Any = None
         self._stream: Any = None
+        self._end = Fraction(-(2**31))  # seconds, of the samples that were encoded
         self._errors, self._cause = 0, ""
         codec = source.codec_context.codec.canonical_name
         if _holds(container.format.name, source):
@@ -104,6 +106,9 @@ class AudioTrack:
             self._resampler = self._new_resampler()
             resampled = self._resampler.resample(frame)
         for samples in resampled:
+            if samples.pts is not None:  # the encoder refuses samples that overlap, as at a joint of recordings
+                samples.pts = max(samples.pts, math.floor(self._end / samples.time_base))
+                self._end = samples.pts * samples.time_base + Fraction(samples.samples, samples.sample_rate)
             self._container.mux(self._stream.encode(samples))
 
     def _new_resampler(self) -> Any:

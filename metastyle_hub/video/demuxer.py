@@ -145,6 +145,8 @@ class StreamSource:
                     errors = 0
                     yield packet
                 return
+            except IndexError:  # of PyAV, which at the end flushes streams that appeared within the file as well
+                return
             except (av.FFmpegError, OSError) as error:
                 errors += 1
                 if errors < _MAX_ERRORS and isinstance(error, av.InvalidDataError):

@@ -185,7 +185,8 @@ class VideoWriter:
         height, width = image.shape[-2:]
         rate = self._source.rate.limit_denominator(1001)
         if self._is_pipe:
-            self._container = pyav().open("pipe:1", "w", format="yuv4mpegpipe")
+            options = {"flush_packets": "1"}  # programs that show the frames do not wait
+            self._container = pyav().open("pipe:1", "w", format="yuv4mpegpipe", container_options=options)
             self._video = self._container.add_stream("wrapped_avframe", rate=rate)
             self._video.width, self._video.height, self._video.pix_fmt = width, height, "yuv420p"
             self._video.codec_context.time_base = 1 / rate

@@ -11,6 +11,7 @@ benchmark.json and benchmark.md.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import os
@@ -27,16 +28,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from metastyle_hub.adaptation import AdaptationConfig, adapt_parameters
 from metastyle_hub.data.content import content_dataset
 from metastyle_hub.data.datasets import CropConfig, center_crops, random_crops
 from metastyle_hub.data.examples import example
 from metastyle_hub.devices import resolve_device, training_dtype
+from metastyle_hub.errors import SettingError
 from metastyle_hub.losses import PerceptualLoss, outlier_penalty
 from metastyle_hub.model import MetaStyle
+from metastyle_hub.networks.backends import BACKENDS, resolve_backend
 from metastyle_hub.networks.feature_extractor import load_feature_extractor
+from metastyle_hub.networks.inference import infer
 from metastyle_hub.networks.param_groups import TRAINABLE, trainable_parameters
 from metastyle_hub.networks.transformer_net import meta_network, transform, transform_with_activations
 from metastyle_hub.stylization import stylize_tensor
@@ -173,6 +177,55 @@ def stylization(base: MetaStyle, scale: Scale) -> dict[str, Figure]:
     return found
 
 
+def plain_network() -> nn.Module:
+    """Return the network of Johnson et al. 2016 as one would write it: torch's modules, eager, channels-first."""
+
+    def layer(channels: int, width: int, kernel: int, stride: int = 1, *, relu: bool = True) -> list[nn.Module]:
+        pad, conv = nn.ReflectionPad2d(kernel // 2), nn.Conv2d(channels, width, kernel, stride)
+        return [pad, conv, nn.InstanceNorm2d(width, affine=True), *[nn.ReLU()] * relu]
+
+    class Residual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.Sequential(*layer(128, 128, 3), *layer(128, 128, 3, relu=False))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layers(x) + x
+
+    down = [*layer(3, 32, 9), *layer(32, 64, 3, 2), *layer(64, 128, 3, 2)]
+    up = [nn.Upsample(scale_factor=2), *layer(128, 64, 3), nn.Upsample(scale_factor=2), *layer(64, 32, 3)]
+    residual = [Residual() for _ in range(5)]
+    return nn.Sequential(*down, *residual, *up, nn.ReflectionPad2d(4), nn.Conv2d(32, 3, 9)).eval()
+
+
+@torch.no_grad()
+def backends(base: MetaStyle, scale: Scale) -> dict[str, Figure]:
+    """Measure the processor time of every backend against `plain_network`, by turns: other load meets all of them."""
+    plain, found = plain_network().to(base.device), dict[str, Figure]()
+    network, theta = meta_network(base.config.architecture, base.config.output_activation), base.state_dict()
+    for side in scale.sides:
+        image = torch.rand(1, 3, side, side, device=base.device)
+        work: dict[str, Callable[[], object]] = {"plain": partial(plain, image)}
+        for backend in BACKENDS:
+            with contextlib.suppress(SettingError):
+                if resolve_backend(backend, base.device) == backend:
+                    work[backend] = partial(infer, network, theta, image, backend)
+        times: dict[str, list[float]] = {name: [] for name in work}
+        for _ in range(scale.repeats + 1):
+            for name, call in work.items():
+                started = time.process_time()
+                call()
+                times[name].append(time.process_time() - started)
+        medians = {name: sorted(t[1:])[len(t[1:]) // 2] for name, t in times.items()}
+        found[f"plain_{side}_ms"] = Figure(
+            f"{side} x {side}, plain eager network, processor", 1e3 * medians["plain"], "ms"
+        )
+        for name in list(work)[1:]:
+            ratio = medians["plain"] / medians[name]
+            found[f"{name}_{side}_over_plain"] = Figure(f"{side} x {side}, speed of {name} over plain", ratio, "x")
+    return found
+
+
 def adaptation(base: MetaStyle, scale: Scale) -> dict[str, Figure]:
     """Measure the parts of an adaptation step, whole steps, and the gain of norms only and of bfloat16."""
     config, device, found = scale.adaptation, base.device, dict[str, Figure]()
@@ -298,6 +351,7 @@ def main(arguments: list[str] | None = None) -> None:
     sections["Memory and long runs"]["import_ms"] = Figure("import metastyle_hub", import_ms(), "ms")
     base = MetaStyle.from_pretrained(device=device)
     sections["Stylization"] = stylization(base, scale)
+    sections["Backends, interleaved"] = backends(base, scale)
     c = scale.adaptation
     sections[f"A step of adaptation, {c.crop_size} px, batch {c.batch_size}"] = adaptation(base, scale)
     report: dict[str, object] = {

@@ -16,6 +16,7 @@ from PIL import Image
 
 import metastyle_hub
 from metastyle_hub import MetaStyle
+from metastyle_hub.adaptation import AdaptationConfig
 
 
 def test_adapt_writes_a_style_that_loads(template):
@@ -32,6 +33,14 @@ def test_adapt_does_what_the_library_does(home):
         MetaStyle.from_pretrained("starry").fingerprint
         == base.adapt("style0.png", trainable="all", **settings).fingerprint
     )
+
+
+def test_quick_is_the_preset_whose_values_options_replace(home):
+    assert run("adapt", "style0.png", "-o", "new", "--base", "base", "--quick", *QUICK, "--steps", "1") == 0
+    settings, quick = MetaStyle.from_pretrained("new").config.adaptation, AdaptationConfig.quick()
+    assert settings["steps"] == 1 and settings["warmup_steps"] == quick.warmup_steps
+    for name in ("steps", "batch_size"):
+        assert getattr(quick, name) < getattr(AdaptationConfig(), name)
 
 
 def test_adapt_names_the_next_command_and_writes_a_preview(home, capsys):

@@ -9,17 +9,24 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metastyle_hub.errors import SettingError
-from metastyle_hub.networks.backends import BACKENDS, convolution, fastest_backend, resolve_backend
+from metastyle_hub.networks.backends import (
+    BACKENDS,
+    convolution,
+    differentiable_convolution,
+    fast_gradients,
+    fastest_backend,
+    resolve_backend,
+)
 from metastyle_hub.networks.inference import (
     infer,
     mirror,
     normalize,
     phased_to_rgb,
-    phases,
     residual_blocks,
     upsampled_convolution,
 )
 from metastyle_hub.networks.param_groups import Parameters, trainable_parameters
+from metastyle_hub.networks.phases import convolve_in_phases, phases
 from metastyle_hub.networks.transformer_net import NetworkConfig, TransformerNet, meta_network, transform
 
 DOUBLE, CPU = torch.float64, torch.device("cpu")
@@ -132,6 +139,14 @@ def test_the_last_convolution_of_phases_is_that_of_the_map() -> None:
     torch.testing.assert_close(phased_to_rgb(padded, weight, bias, DIRECT), expected)
 
 
+def test_the_last_convolution_has_the_gradients_of_the_9x9_convolution() -> None:
+    x, weight, bias = (torch.randn(*s, dtype=DOUBLE, requires_grad=True) for s in ((2, 5, 20, 18), (3, 5, 9, 9), (3,)))
+    found, expected = convolve_in_phases(x, weight, bias), F.conv2d(x, weight, bias)
+    upstream = torch.randn_like(expected)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(*(torch.autograd.grad(y, (x, weight, bias), upstream) for y in (found, expected)))
+
+
 @pytest.mark.parametrize(("about", "mode"), [(1, "reflect"), (0, "replicate")])
 def test_mirror_is_the_padding_of_torch(about: int, mode: str) -> None:
     x = torch.randn(2, 5, 4)
@@ -169,6 +184,22 @@ def test_residual_blocks_are_those_of_the_network() -> None:
 
 
 # --- backends
+
+
+@pytest.mark.parametrize("size", [(12, 17), (66, 70)])
+@pytest.mark.parametrize("kernel", [3, 5, 9])
+def test_fast_gradients_are_those_of_torch_up_to_rounding(kernel: int, size: tuple[int, int]) -> None:
+    x, weight, bias = (torch.randn(*s, requires_grad=True) for s in ((4, 8, *size), (6, 8, kernel, kernel), (6,)))
+    expected = F.conv2d(x.double(), weight.double(), bias.double())
+    upstream = torch.randn_like(expected)
+    with fast_gradients():
+        found = differentiable_convolution(x, weight, bias)
+    assert torch.equal(differentiable_convolution(x, weight, bias), F.conv2d(x, weight, bias))
+    made = torch.autograd.grad(found, (x, weight, bias), upstream.float())
+    for a, b in zip(
+        (found, *made), (expected, *torch.autograd.grad(expected, (x, weight, bias), upstream)), strict=True
+    ):
+        torch.testing.assert_close(a, b.float(), rtol=0, atol=2e-5 * float(b.detach().abs().max()))
 
 
 def test_auto_is_one_backend_for_all_of_the_process() -> None:

@@ -138,3 +138,21 @@ def test_audio_of_one_channel_without_a_layout_is_converted(tmp_path: Path):
         container.mux(sound.encode(samples))
     name, audio, video_end, _ = audio_of(copy(tmp_path / "in.avi", tmp_path / "out.mp4"))
     assert name == "aac" and audio == pytest.approx(video_end, abs=0.15) and loudness(tmp_path / "out.mp4") > 0.1
+
+
+@pytest.mark.parametrize("source", [".mkv", ".mpg"])
+def test_converted_audio_keeps_its_length(tmp_path: Path, source: str):
+    codec = {".mkv": ("libx264", "vorbis"), ".mpg": ("mpeg2video", "mp2")}[source]
+    images = [tiny.content(32, 48, seed=i) for i in range(10)] * 4
+    try:
+        path = mux(
+            tmp_path / f"in{source}", images, codec=codec[0], options={"strict": "-2"}, audio=[(codec[1], "eng")]
+        )
+    except (av.FFmpegError, ValueError):
+        pytest.skip(f"this FFmpeg does not encode {codec[1]}")
+    (tmp_path / f"two{source}").write_bytes(path.read_bytes() * 2)
+    _, audio, video, _ = audio_of(copy(tmp_path / f"two{source}", tmp_path / "out.mp4"))
+    assert audio == pytest.approx(video, abs=0.15) and video == pytest.approx(8, abs=0.3)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        samples = sum(frame.samples for frame in container.decode(audio=0))
+    assert samples / 48_000 == pytest.approx(8, abs=0.3)  # neither stretched nor full of holes

@@ -89,6 +89,13 @@ def test_recordings_joined_byte_by_byte_are_one_video(tmp_path: Path):
     assert all(a < b for a, b in pairwise(times)) and 1.8 < times[-1] < 2.3
 
 
+def test_a_stream_that_appears_within_the_file_does_no_harm(tmp_path: Path):
+    first = mux(tmp_path / "a.ts", IMAGES)
+    second = mux(tmp_path / "b.ts", IMAGES, audio=[("aac", "eng"), ("mp2", "deu")])
+    (tmp_path / "in.ts").write_bytes(first.read_bytes() * 3 + second.read_bytes())
+    assert len(copy(tmp_path / "in.ts", tmp_path / "out.mp4")) == len(frames_of(tmp_path / "out.mp4")) >= 38
+
+
 # ---- damage
 
 

@@ -195,6 +195,20 @@ def test_an_interrupted_download_is_stylized_as_far_as_possible(tmp_path: Path, 
     assert 0 < len(steps) < 20 and len(frames_of(tmp_path / "out.mp4")) == len(steps)
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".gif", ".webp"])
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path, suffix: str):
+    resource = pytest.importorskip("resource", reason="this system has no limits of a process")
+    source = write_video(tmp_path / "in.mkv", [tiny.content(96, 128, seed=i) for i in range(12)])
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limits[1]))  # bytes of a file
+    try:
+        with pytest.raises(VideoError) as error:
+            copy(source, tmp_path / f"out{suffix}")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert f"out{suffix}" in str(error.value) and [p.name for p in tmp_path.iterdir()] == ["in.mkv"]
+
+
 # ---- errors
 
 
