@@ -21,7 +21,8 @@ scope.addEventListener("activate", (/** @type {any} */ event) => {
 
 // the page tells which of the runtime's files this device uses
 scope.addEventListener("message", (/** @type {any} */ event) => {
-  event.waitUntil(caches.open(cacheName).then((cache) => cache.addAll(event.data)));
+  const kept = caches.open(cacheName).then((cache) => cache.addAll(event.data));
+  event.waitUntil(kept.then(() => event.ports[0].postMessage("kept")));
 });
 
 scope.addEventListener("fetch", (/** @type {any} */ event) => {

@@ -409,7 +409,11 @@ async function keepOffline() {
   if (!files || !navigator.serviceWorker) return; // without a network the page comes from there
   await navigator.serviceWorker.register(`service-worker.js?${files.version}`);
   const { active } = await navigator.serviceWorker.ready;
-  active?.postMessage(await client.call("runtimeFiles"));
+  const { port1, port2 } = new MessageChannel();
+  const kept = new Promise((resolve) => port1.addEventListener("message", resolve));
+  port1.start();
+  active?.postMessage(await client.call("runtimeFiles"), [port2]);
+  await kept;
   document.body.dataset.offline = "true";
 }
 
