@@ -11,7 +11,6 @@ images of the package.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -86,7 +85,7 @@ def _is_adapted(folder: Path, name: str, fingerprint: str, config: AdaptationCon
     settings = saved.adaptation or {}
     if config.precision == "auto":  # the file records what it was resolved to
         config = replace(config, precision=settings.get("precision", "auto"))
-    return settings == json.loads(json.dumps(config.to_dict()))
+    return AdaptationConfig.from_dict(settings) == config  # settings that are newer than the file have their defaults
 
 
 def _push_space(folder: Path, repo: str, sdk: str) -> None:
@@ -109,7 +108,6 @@ def _report(args: argparse.Namespace, repo: str, content: str) -> None:
 
 
 def main() -> int:
-    """Parse the arguments and publish."""
     """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--namespace", required=True, metavar="NAME", help="user or organization to publish under")

@@ -71,7 +71,7 @@ def address(base, styles, request) -> Iterator[str]:
         server.shutdown()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def chromium():
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[test]'")
     if not CHROMIUM.is_file():

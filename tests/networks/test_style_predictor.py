@@ -255,7 +255,7 @@ def test_a_base_without_predictor_and_a_wrong_style_size_are_refused(base: MetaS
     with pytest.raises(SettingError) as error:
         base.predict_style(tiny.style())
     assert base.name in str(error.value) and "adapt" in str(error.value)
-    for size in (0, None, "big", (64, 64)):
+    for size in (0, "big", (64, 64)):
         with pytest.raises(SettingError) as error:
             predicting.predict_style(tiny.style(), style_size=size)  # type: ignore[arg-type]
         assert "style_size" in str(error.value) and repr(size) in str(error.value)

@@ -116,6 +116,19 @@ def test_a_reader_that_closes_the_pipe_ends_it(tmp_path: Path):
         os.close(saved), os.close(writer)
 
 
+@pytest.fixture
+def signals_as_in_a_terminal() -> Iterator[None]:
+    """Under nohup, or in the background of a shell, they are ignored."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("signals_as_in_a_terminal")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("suffix", [".mp4", ".gif"])
 def test_a_signal_keeps_the_frames_so_far(tmp_path: Path, number: signal.Signals, suffix: str):
@@ -136,6 +149,7 @@ def test_a_signal_keeps_the_frames_so_far(tmp_path: Path, number: signal.Signals
     assert all(torch.isfinite(frame.image).all() for frame in frames)
 
 
+@pytest.mark.usefixtures("signals_as_in_a_terminal")
 def test_a_signal_is_held_until_the_file_is_whole():
     done = []
     with pytest.raises(KeyboardInterrupt), interrupts_held():
