@@ -300,8 +300,8 @@ def edited(base: MetaStyle, folder: Path, change: dict[str, torch.Tensor | None]
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"predictor.mean": None}, ("1", "mean")),
-        ({"predictor.more": torch.zeros(1)}, ("1", "more")),
+        ({"predictor.mean": None}, ("mean", "absent")),
+        ({"predictor.more": torch.zeros(1)}, ("more",)),
         ({"predictor.mean": torch.zeros(7)}, ("mean", "(7,)", "(585,)")),
         ({"predictor.mean": torch.full((585,), float("nan"))}, ("mean", "finite")),
     ],
