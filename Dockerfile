@@ -7,7 +7,7 @@ WORKDIR /home/metastyle/app
 COPY --chown=metastyle pyproject.toml README.md LICENSE ./
 COPY --chown=metastyle metastyle_hub ./metastyle_hub
 RUN pip install --no-cache-dir torch torchvision --index-url https://download.pytorch.org/whl/cpu \
- && pip install --no-cache-dir '.[app,video]'
+ && pip install --no-cache-dir '.[app]'
 
 USER metastyle
 WORKDIR /home/metastyle

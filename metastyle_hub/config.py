@@ -64,7 +64,7 @@ class Config:
             if isinstance(nested, type) and issubclass(nested, Config):
                 self._check_nested(f.name, nested, value)
             elif f.metadata:
-                object.__setattr__(self, f.name, _checked(f, value))
+                object.__setattr__(self, f.name, _checked(f, hints[f.name], value))
             else:
                 _check_type(f.name, hints[f.name], value)
 
@@ -116,8 +116,10 @@ def _check_type(name: str, hint: Any, value: Any) -> None:
         raise SettingError(f"{name} must be {getattr(hint, '__name__', hint)}, got {value!r}.")
 
 
-def _checked(f: dataclasses.Field[Any], value: Any) -> Any:
-    """Return the value in the type of the field's default, or raise a SettingError."""
+def _checked(f: dataclasses.Field[Any], hint: Any, value: Any) -> Any:
+    """Return the value in the type of the field, or raise a SettingError. None is allowed where it is the default."""
+    if value is None and f.default is None:
+        return None
     low, high, choices, multiple = (f.metadata[key] for key in ("low", "high", "choices", "multiple"))
     if choices:
         if value not in choices:
@@ -129,7 +131,7 @@ def _checked(f: dataclasses.Field[Any], value: Any) -> Any:
         return value
     if low is None and high is None:
         return value
-    whole = isinstance(f.default, int)
+    whole = hint in (int, int | None)
     # NumPy numbers are numbers; a bool is one to Python only
     number = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
     if number and whole:
@@ -166,7 +168,8 @@ def add_arguments(
         flag = "--" + f.name.replace("_", "-")
         low, high, choices = (f.metadata[key] for key in ("low", "high", "choices"))
         bounds = "" if low is None or high is None else f", {low:g} to {high:g}"
-        text = f"{f.metadata['help']} (default {f.default}{bounds})".replace("%", "%%")
+        default = "" if f.default is None else f" (default {f.default}{bounds})"
+        text = f"{f.metadata['help']}{default}".replace("%", "%%")
         if f.metadata["advanced"] and not advanced:
             text = argparse.SUPPRESS
         if hints[f.name] is bool:

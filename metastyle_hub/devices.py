@@ -137,8 +137,8 @@ def memory_errors(action: str, device: torch.device, remedy: str) -> Iterator[No
 def keep_freed_memory() -> bool:
     """Tell glibc to keep freed memory for the next tensors instead of returning it to the system.
 
-    The system hands out zeroed pages, which takes longer than many layers: 1024 x 1024 px are stylized in 3.0 s
-    instead of 5.1 s (docs/performance.md). The process stays as large as it ever was, so the library never calls
+    The system hands out zeroed pages, which takes longer than many layers: 1024 x 1024 px are stylized in 1.9 s
+    instead of 2.7 s (docs/performance.md). The process stays as large as it ever was, so the library never calls
     this by itself; the command line does.
 
     Returns:

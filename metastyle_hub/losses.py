@@ -268,6 +268,11 @@ class LossWeights(Config):
                 "content_weight, style_weight, tone_weight and tv_weight are all 0; make one of them positive."
             )
 
+    @property
+    def compared_scales(self) -> int:
+        """The number of scales at which style is compared, each half the one before."""
+        return self.style_scales if self.coarse_weight else 1
+
     @classmethod
     def paper(cls) -> LossWeights:
         """Return the paper's two terms: content and style at full size."""
@@ -300,11 +305,6 @@ class PerceptualLoss:
         """The dtype of the feature extractor, in which training also runs the network."""
         return self.feature_extractor.dtype
 
-    @property
-    def scales(self) -> int:
-        """The number of scales at which style is compared, each half the one before."""
-        return self.weights.style_scales if self.weights.coarse_weight else 1
-
     @torch.no_grad()
     def style_grams(self, styles: Tensor, scales: int | None = None) -> tuple[Tensor, ...]:
         """Return the Gram matrices of style images (B, 3, H, W): (B, C_i, C_i) by style tap, the largest scale first.
@@ -315,7 +315,7 @@ class PerceptualLoss:
         """
         taps = self.feature_extractor.spec.style_taps
         grams = self._grams(self.feature_extractor(styles, taps))
-        for _ in range(1, self.scales if scales is None else scales):
+        for _ in range(1, self.weights.compared_scales if scales is None else scales):
             styles = _halved(styles)
             grams += self._grams(self.feature_extractor(styles, taps))
         return grams
@@ -340,7 +340,7 @@ class PerceptualLoss:
         content = content_loss(maps[self.feature_extractor.spec.content_tap], targets.content)
         style = style_loss(self._grams(maps), targets.grams[: len(taps)])
         smaller = images
-        for scale in range(1, self.scales):
+        for scale in range(1, self.weights.compared_scales):
             smaller = _halved(smaller)
             target = targets.grams[scale * len(taps) : (scale + 1) * len(taps)]
             style = style + w.coarse_weight * style_loss(self._grams(self.feature_extractor(smaller, taps)), target)

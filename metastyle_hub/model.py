@@ -34,8 +34,10 @@ from metastyle_hub.adaptation import (
     load_style_images,
     predicted_initialization,
 )
-from metastyle_hub.artifacts.config import ArtifactConfig, BaseReference
+from metastyle_hub.artifacts.config import CONFIG_FILE, WEIGHTS_FILE, ArtifactConfig, BaseReference
+from metastyle_hub.artifacts.model_card import CARD_FILE
 from metastyle_hub.artifacts.serialization import Artifact, checked_artifact, fingerprint
+from metastyle_hub.config import expanded
 from metastyle_hub.data.content import ContentImages
 from metastyle_hub.data.examples import example
 from metastyle_hub.devices import memory_errors, resolve_device, resolve_dtype
@@ -47,7 +49,7 @@ from metastyle_hub.images.io import ImageLike
 from metastyle_hub.interpolation import check_weights, interpolate_parameters
 from metastyle_hub.networks.param_groups import Parameters, largest_trainable, trainable_parameters
 from metastyle_hub.networks.transformer_net import NetworkConfig, TransformerNet, meta_network, thread_network
-from metastyle_hub.stylization import check_size, check_stroke_scale, stylize, stylize_regions
+from metastyle_hub.stylization import StylizationConfig, stylize, stylize_regions
 from metastyle_hub.video.stylize import VideoConfig, VideoStep, stylize_video
 
 if TYPE_CHECKING:
@@ -306,10 +308,9 @@ class MetaStyle:
         files = attachments.files(self._to_artifact(), self.base.fingerprint, self.stylize)
         folder = save_artifact(save_directory, files, license)
         if push_to_hub:
-            type(self).push_to_hub(
-                self, repo_id or folder.resolve().name, style_image=style_image, preview=preview, license=license,
-                extra=extra, token=token,
-            )  # fmt: skip
+            rendered = {name: files[name] for name in files.keys() - {CARD_FILE, CONFIG_FILE, WEIGHTS_FILE}}
+            name = repo_id or folder.resolve().name
+            type(self).push_to_hub(self, name, license=license, extra=rendered, token=token)
         return folder
 
     def push_to_hub(
@@ -573,16 +574,15 @@ class MetaStyle:
         >>> style.stylize("photo.jpg", strength=0.6).save("out.png")
         >>> first, second = base.stylize(["a.jpg", "b.jpg"], styles=[wave, glass])
         """
+        config = StylizationConfig(size, stroke_scale, preserve_color, backend)
         several = isinstance(content, list | tuple)
         if mask is not None:
             if several:
                 raise SettingError("mask= is for one image; call stylize for each image of the list.")
             chosen = [self] if styles is None else [self._of_this_base(style) for style in styles]
             masks = list(mask) if isinstance(mask, list | tuple) else [mask]
-            return stylize_regions(
-                self._network, [style._parameters_at(strength) for style in chosen], content, masks, feather=feather,
-                size=size, stroke_scale=stroke_scale, keep_color=preserve_color, backend=backend,
-            )  # fmt: skip
+            regions = [style._parameters_at(strength) for style in chosen]
+            return stylize_regions(self._network, regions, content, masks, config, feather=feather)
         if styles is None:
             contents = list(content) if several else [content]
             parameters = [self._parameters_at(strength)] * len(contents)
@@ -592,10 +592,7 @@ class MetaStyle:
                 raise SettingError("styles= needs a list or a batch of images; call style.stylize(image) for one.")
             contents = list(content)
             parameters = [self._of_this_base(style)._parameters_at(strength) for style in styles]
-        stylized = stylize(
-            self._network, parameters, contents,
-            size=size, stroke_scale=stroke_scale, keep_color=preserve_color, backend=backend,
-        )  # fmt: skip
+        stylized = stylize(self._network, parameters, contents, config)
         if styles is not None and isinstance(content, Tensor):
             return torch.stack(stylized) if stylized else torch.empty(content.shape, device=content.device)
         return stylized if several else stylized[0]
@@ -610,7 +607,7 @@ class MetaStyle:
         """
         for _ in self.stylize_video_iter(source, target, **options):
             pass
-        return Path(target)
+        return expanded(target)
 
     def stylize_video_iter(
         self,
@@ -646,15 +643,11 @@ class MetaStyle:
             for step in style.stylize_video_iter("walk.mp4", "stylized.mp4"):
                 print(step.index, step.count)
         """
-        check_size(size)
-        check_stroke_scale(stroke_scale)
+        of_frames = StylizationConfig(size, stroke_scale, preserve_color, backend).replace(size=None)
         parameters = [self._parameters_at(strength)]
 
         def stylize_frame(frame: Tensor) -> Tensor:
-            return stylize(
-                self._network, parameters, [frame],
-                stroke_scale=stroke_scale, keep_color=preserve_color, backend=backend,
-            )[0]  # fmt: skip
+            return stylize(self._network, parameters, [frame], of_frames)[0]
 
         return stylize_video(stylize_frame, source, target, config, size=size, max_frames=max_frames)
 

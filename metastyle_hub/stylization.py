@@ -18,23 +18,48 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from metastyle_hub.config import Config, option
 from metastyle_hub.devices import memory_errors
 from metastyle_hub.errors import SettingError
 from metastyle_hub.images.io import load_image, to_pil, to_tensor, with_alpha
 from metastyle_hub.images.masks import blend, load_mask
 from metastyle_hub.images.transforms import crop_back, pad_to_multiple, preserve_color, resize_short_side
+from metastyle_hub.networks.backends import BACKENDS
 from metastyle_hub.networks.inference import infer
 from metastyle_hub.networks.param_groups import Parameters, trainable_parameters
 from metastyle_hub.networks.transformer_net import TransformerNet
 from metastyle_hub.tiling import TilingConfig, transform_in_tiles
 
-__all__ = ["check_size", "check_stroke_scale", "coarse_to_fine", "stylize", "stylize_regions", "stylize_tensor"]
+__all__ = ["StylizationConfig", "coarse_to_fine", "stylize", "stylize_regions", "stylize_tensor"]
 
 _TILING = TilingConfig()
 _FULL_SIZE = 512  # pixels of the short side up to which strokes are as wide as the network makes them, by default
-_MAX_STROKE_SCALE = 16.0
 _COARSE_SHARE = 0.5  # of the change at a coarser level in the input of the next; 1 costs content, 0 has no effect
 _COARSEST = 32  # pixels of the short side
+
+
+@dataclass(frozen=True)
+class StylizationConfig(Config):
+    """How images are stylized, apart from the style.
+
+    >>> StylizationConfig(stroke_scale=2).stroke_scale
+    2.0
+    """
+
+    size: int | None = option(None, "short side of the output in pixels; default: that of the input", low=1)
+    stroke_scale: float | None = option(
+        None,
+        "width of strokes and shapes: 1, that of the network in pixels, to 16; default: 1 up to a short side of 512 "
+        "pixels, and relative to the image from there on",
+        low=1,
+        high=16,
+    )
+    preserve_color: bool = option(False, "take only the lightness from the stylized image, the color from the input")
+    backend: str = option("auto", "of the convolutions, see networks/backends.py", choices=BACKENDS)
+
+    def strokes(self, height: int, width: int) -> float:
+        """Return the stroke scale for an output of this size."""
+        return self.stroke_scale or max(1.0, min(height, width) / _FULL_SIZE)
 
 
 @dataclass(frozen=True)
@@ -51,11 +76,7 @@ def stylize(
     network: TransformerNet,
     styles: Sequence[Parameters],
     contents: Sequence[Any],
-    *,
-    size: int | None = None,
-    stroke_scale: float | None = None,
-    keep_color: bool = False,
-    backend: str = "auto",
+    config: StylizationConfig | None = None,
 ) -> list[Any]:
     """Stylize images as users have them; each comes back as what it came as.
 
@@ -64,14 +85,11 @@ def stylize(
         styles: the parameters for each image.
         contents: anything `load_image` reads gives a PIL image (alpha is kept); a tensor (3, H, W) or (B, 3, H, W)
             gives such a tensor.
-        size: pixels of the output's short side; None for that of the input.
-        stroke_scale: width of the strokes, see `coarse_to_fine`; None keeps it relative to the image from 512 px on.
-        keep_color: take only the lightness from the stylized image.
-        backend: of the convolutions, see `networks.backends`.
+        config: size, stroke scale, color and backend; None for the defaults.
 
     Raises:
         ImageError: for an image that cannot be used.
-        SettingError: for a size that is not a positive whole number, or another number of styles than of images.
+        SettingError: for another number of styles than of images, or a backend that this machine does not have.
         DeviceError: if memory runs out.
 
     >>> network = TransformerNet()
@@ -79,8 +97,7 @@ def stylize(
     >>> stylized.size
     (64, 48)
     """
-    check_size(size)
-    check_stroke_scale(stroke_scale)
+    config = config or StylizationConfig()
     if len(styles) != len(contents):
         raise SettingError(f"There are {len(styles)} styles for {len(contents)} images; pass one style for each image.")
     if not contents:
@@ -88,15 +105,16 @@ def stylize(
     device = next(iter(styles[0].values())).device
     results: list[Any] = []
     with memory_errors("stylization", device, "a smaller size or fewer images"):
-        loaded = (_load(content, parameters, size) for content, parameters in zip(contents, styles, strict=True))
+        loaded = (_load(content, parameters, config.size) for content, parameters in zip(contents, styles, strict=True))
         # on a CPU one image at a time is faster than a batch with a style for each
         for batch in _batches(loaded, 1 if device.type == "cpu" else _TILING.threshold):
             images = torch.cat([content.images for content in batch]).to(device)
             parameters = [content.parameters for content in batch for _ in content.images]
-            scale = max(1.0, min(images.shape[-2:]) / _FULL_SIZE) if stroke_scale is None else stroke_scale
-            stylized = coarse_to_fine(network, parameters, images, scale, backend)
+            height, width = images.shape[-2:]
+            stylized = coarse_to_fine(network, parameters, images, config.strokes(height, width), config.backend)
             parts = stylized.split([len(content.images) for content in batch])
-            results += [_restore(part, content, keep_color) for part, content in zip(parts, batch, strict=True)]
+            pairs = zip(parts, batch, strict=True)
+            results += [_restore(part, content, config.preserve_color) for part, content in pairs]
     return results
 
 
@@ -106,17 +124,14 @@ def stylize_regions(
     styles: Sequence[Parameters],
     content: Any,
     masks: Sequence[Any],
+    config: StylizationConfig | None = None,
     *,
     feather: float = 0.02,
-    size: int | None = None,
-    stroke_scale: float | None = None,
-    keep_color: bool = False,
-    backend: str = "auto",
 ) -> Any:
     """Stylize regions of one image, each with its style; the rest stays as it is. It comes back as what it came as.
 
     Args:
-        network, size, stroke_scale, keep_color, backend: as in `stylize`.
+        network, config: as in `stylize`.
         styles: the parameters for each region.
         content: an image, or a tensor (3, H, W) or (B, 3, H, W).
         masks: a mask for each region, see `load_mask`.
@@ -124,47 +139,22 @@ def stylize_regions(
 
     Raises:
         ImageError: for an image or mask that cannot be used.
-        SettingError: for another number of styles than of masks, or a wrong size or feather.
+        SettingError: for another number of styles than of masks, or a wrong feather.
         DeviceError: if memory runs out.
 
     >>> network = TransformerNet()
     >>> stylize_regions(network, [network.parameter_dict()], "photo.jpg", [torch.ones(48, 64)]).size
     (64, 48)
     """
-    check_size(size)
+    config = config or StylizationConfig()
     if len(styles) != len(masks) or not masks:
         raise SettingError(f"There are {len(styles)} styles for {len(masks)} masks; pass one style for each mask.")
     if not isinstance(feather, numbers.Real) or not 0 <= feather <= 1:
         raise SettingError(f"feather must be a number from 0 to 1, got {feather!r}.")
-    loaded = _load(content, styles[0], size)
+    loaded = _load(content, styles[0], config.size)
     chosen = [load_mask(mask, *loaded.images.shape[-2:]) for mask in masks]
-    stylized = stylize(
-        network, styles, [loaded.images] * len(styles),
-        stroke_scale=stroke_scale, keep_color=keep_color, backend=backend,
-    )  # fmt: skip
+    stylized = stylize(network, styles, [loaded.images] * len(styles), config.replace(size=None))
     return _restore(blend(loaded.images, stylized, chosen, float(feather)), loaded, keep_color=False)
-
-
-def check_size(size: object) -> None:
-    """Refuse an output size that is not None or a positive whole number.
-
-    Raises:
-        SettingError: with the value.
-    """
-    whole = isinstance(size, numbers.Integral) and not isinstance(size, bool)
-    if size is not None and not (whole and size >= 1):  # type: ignore[operator]
-        raise SettingError(f"size must be a whole number of pixels, at least 1, got {size!r}.")
-
-
-def check_stroke_scale(stroke_scale: object) -> None:
-    """Refuse a stroke scale that is not None or a number from 1 to 16.
-
-    Raises:
-        SettingError: with the value.
-    """
-    number = isinstance(stroke_scale, numbers.Real) and not isinstance(stroke_scale, bool)
-    if stroke_scale is not None and not (number and 1 <= stroke_scale <= _MAX_STROKE_SCALE):  # type: ignore[operator]
-        raise SettingError(f"stroke_scale must be a number from 1 to {_MAX_STROKE_SCALE:g}, got {stroke_scale!r}.")
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +25,9 @@ from metastyle_hub.config import Config, option
 from metastyle_hub.networks.backends import convolution, resolve_backend
 from metastyle_hub.networks.inference import (
     center,
+    conv_of,
     mirror,
+    norm_of,
     normalize,
     phased_to_rgb,
     residual_blocks,
@@ -125,13 +128,11 @@ def transform_in_tiles(
     n, mode, pixels = network.config.width, network.config.upsampling, image[0]
     convolve = convolution(resolve_backend(backend, image.device, image.dtype))
     moments: defaultdict[str, _Moments] = defaultdict(_Moments)
-
-    def conv(name: str) -> tuple[Tensor, Tensor]:
-        return parameters[f"{name}.conv.weight"], parameters[f"{name}.conv.bias"]
+    conv = partial(conv_of, parameters)
 
     def normalized(x: Tensor, name: str, target: Tensor | None = None, bias_map: Tensor | None = None) -> Tensor:
-        norm = parameters[f"{name}.norm.weight"], parameters[f"{name}.norm.bias"]
-        normalize(x, *norm, x if target is None else target, bias_map, moments=moments[name].of(x))
+        target = x if target is None else target
+        normalize(x, *norm_of(parameters, name), target, bias_map, moments=moments[name].of(x))
         return x
 
     def halved(x: Tensor, name: str) -> Tensor:

@@ -37,6 +37,7 @@ from metastyle_hub.images.grid import image_grid
 from metastyle_hub.images.io import save_image
 from metastyle_hub.losses import MAX_STYLE_SCALES, LossWeights, PerceptualLoss, gram_matrix
 from metastyle_hub.model import MetaStyle
+from metastyle_hub.networks.checkpoints import read_checkpoint, write_checkpoint
 from metastyle_hub.networks.feature_extractor import SPECS, FeatureExtractor, load_feature_extractor
 from metastyle_hub.networks.layers import random_noise_offset
 from metastyle_hub.networks.style_predictor import StylePredictor
@@ -190,8 +191,7 @@ def train(args: argparse.Namespace) -> None:
     ]
     stateful: list[Any] = [*optimizers, *schedules]
     start, checkpoint = 0, args.out / "checkpoint.pt"
-    if checkpoint.exists():
-        state = torch.load(checkpoint, map_location=device, weights_only=True)
+    if (state := read_checkpoint(checkpoint, device)) is not None:
         problem.load_state_dict(state["problem"])
         for each, saved in zip(stateful, state["optimizers"], strict=True):
             each.load_state_dict(saved)
@@ -215,8 +215,7 @@ def train(args: argparse.Namespace) -> None:
                 log.write(json.dumps({"step": step + 1, **means}) + "\n")
                 log.flush()
                 state = {"problem": problem.state_dict(), "optimizers": [each.state_dict() for each in stateful]}
-                torch.save(state | {"step": step + 1}, checkpoint.with_suffix(".tmp"))
-                checkpoint.with_suffix(".tmp").replace(checkpoint)
+                write_checkpoint(checkpoint, state | {"step": step + 1})
                 export(problem, args.out / "compact.safetensors")
 
 

@@ -193,6 +193,8 @@ def main() -> None:
                 outcomes["fault"] += 1
                 args.keep.mkdir(exist_ok=True)
                 (args.keep / source.name).write_bytes(data)
+                for left in folder.glob(".*.tmp"):  # the next case is not to blame for it
+                    left.unlink()
                 print(f"case {case}, {seed.suffix} {kind} -> {suffix}: {why}", flush=True)
             source.unlink()
     print(f"{args.count} cases: {dict(outcomes)}")

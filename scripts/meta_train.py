@@ -38,7 +38,6 @@ from tqdm import tqdm
 
 from metastyle_hub.adaptation import AdaptationConfig, adapt_parameters, predicted_initialization
 from metastyle_hub.artifacts.serialization import read_artifact
-from metastyle_hub.cli.signals import exit_status, interruptible
 from metastyle_hub.config import add_arguments, from_arguments
 from metastyle_hub.data.datasets import ImageDataset, center_crops, next_readable, open_dataset
 from metastyle_hub.devices import keep_freed_memory, training_dtype
@@ -49,6 +48,7 @@ from metastyle_hub.losses import LossWeights
 from metastyle_hub.model import MetaStyle
 from metastyle_hub.networks.feature_extractor import SPECS, load_feature_extractor
 from metastyle_hub.networks.transformer_net import NetworkConfig, transform
+from metastyle_hub.signals import exit_status, interruptible
 from metastyle_hub.training.bilevel import MetaTrainingConfig
 from metastyle_hub.training.long_horizon import LongHorizonConfig, LongHorizonTrainer
 from metastyle_hub.training.trainer import MetaStep, MetaTrainer

@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     try:
         run(args, from_arguments(BaselineTrainingConfig, args))
-    except MetaStyleError as error:
+    except (MetaStyleError, OSError) as error:
         parser.error(str(error))
 
 

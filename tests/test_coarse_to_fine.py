@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from metastyle_hub.errors import SettingError
 from metastyle_hub.images.transforms import resize_short_side
 from metastyle_hub.networks.transformer_net import NetworkConfig, TransformerNet, transform
-from metastyle_hub.stylization import coarse_to_fine, stylize, stylize_tensor
+from metastyle_hub.stylization import StylizationConfig, coarse_to_fine, stylize, stylize_tensor
 
 NETWORK = TransformerNet(tiny.NETWORK)
 PARAMETERS = tiny.parameters()
@@ -46,11 +46,12 @@ def test_what_the_network_leaves_unchanged_stays_sharp(scale):
 def test_by_default_strokes_are_relative_to_images_above_512_pixels():
     small, large = tiny.contents(1, 512), tiny.contents(1, 768)
     assert torch.equal(
-        stylize(NETWORK, [PARAMETERS], [small])[0], stylize(NETWORK, [PARAMETERS], [small], stroke_scale=1)[0]
+        stylize(NETWORK, [PARAMETERS], [small])[0],
+        stylize(NETWORK, [PARAMETERS], [small], StylizationConfig(stroke_scale=1))[0],
     )
     by_default = stylize(NETWORK, [PARAMETERS], [large])[0]
-    assert torch.equal(by_default, stylize(NETWORK, [PARAMETERS], [large], stroke_scale=1.5)[0])
-    assert not torch.equal(by_default, stylize(NETWORK, [PARAMETERS], [large], stroke_scale=1)[0])
+    assert torch.equal(by_default, stylize(NETWORK, [PARAMETERS], [large], StylizationConfig(stroke_scale=1.5))[0])
+    assert not torch.equal(by_default, stylize(NETWORK, [PARAMETERS], [large], StylizationConfig(stroke_scale=1))[0])
 
 
 @pytest.mark.parametrize("size", [(16, 200), (33, 40), (300, 70)])
@@ -62,5 +63,5 @@ def test_any_shape_comes_back_in_its_size(size):
 @pytest.mark.parametrize("value", [0, 0.5, 17, math.nan, True, "2"])
 def test_other_stroke_scales_are_refused(value):
     with pytest.raises(SettingError) as refused:
-        stylize(NETWORK, [PARAMETERS], [tiny.content()], stroke_scale=value)
+        stylize(NETWORK, [PARAMETERS], [tiny.content()], StylizationConfig(stroke_scale=value))
     assert repr(value) in str(refused.value)

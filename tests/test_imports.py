@@ -17,7 +17,7 @@ PACKAGE = Path(metastyle_hub.__file__).parent
 
 # every room may import only those of earlier lines
 LAYERS = [
-    {"errors", "version"},
+    {"errors", "signals", "version"},
     {"config", "devices"},
     {"images", "networks"},
     {"losses", "data", "interpolation", "tiling", "video"},

@@ -15,7 +15,7 @@ from metastyle_hub.errors import ImageError, SettingError
 from metastyle_hub.networks.inference import infer
 from metastyle_hub.networks.param_groups import TRAINABLE, trainable_parameters
 from metastyle_hub.networks.transformer_net import NetworkConfig, TransformerNet, transform
-from metastyle_hub.stylization import check_size, stylize, stylize_tensor
+from metastyle_hub.stylization import StylizationConfig, stylize, stylize_tensor
 from metastyle_hub.tiling import TilingConfig, transform_in_tiles
 
 DOUBLE = torch.float64
@@ -232,17 +232,16 @@ def test_the_first_image_that_cannot_be_used_is_named():
 
 @pytest.mark.parametrize("size", [0, -3, 1.5, True, "20", (32, 32), float("nan")])
 def test_a_size_that_is_no_positive_whole_number_is_refused(size):
-    for use in (lambda: check_size(size), lambda: stylize(NETWORK, [tiny.parameters()], [tiny.content()], size=size)):
-        with pytest.raises(SettingError) as error:
-            use()
-        assert "size" in str(error.value) and repr(size) in str(error.value)
+    with pytest.raises(SettingError) as error:
+        StylizationConfig(size=size)
+    assert "size" in str(error.value) and repr(size) in str(error.value)
 
 
-@pytest.mark.parametrize("options", [{}, {"keep_color": True}, {"size": 20}])
+@pytest.mark.parametrize("options", [{}, {"preserve_color": True}, {"size": 20}])
 def test_tensors_that_require_gradients_give_results_without_a_graph(options):
     parameters = {name: p.requires_grad_() for name, p in tiny.parameters().items()}
     images = tiny.contents(1).requires_grad_()
-    [stylized] = stylize(NETWORK, [parameters], [images], **options)
+    [stylized] = stylize(NETWORK, [parameters], [images], StylizationConfig(**options))
     assert not stylized.requires_grad and stylized.grad_fn is None
 
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from metastyle_hub import MetaStyle
 from metastyle_hub.adaptation import AdaptationConfig
 from metastyle_hub.artifacts.config import ArtifactConfig, BaseReference
-from metastyle_hub.artifacts.serialization import Artifact, artifact_files, write_files
+from metastyle_hub.artifacts.serialization import Artifact, artifact_files
+from metastyle_hub.artifacts.storage import write_files
 from metastyle_hub.networks.feature_extractor import FeatureExtractor, FeatureSpec
 from metastyle_hub.networks.param_groups import Parameters, is_norm_parameter, trainable_parameters
 from metastyle_hub.networks.transformer_net import NetworkConfig, TransformerNet

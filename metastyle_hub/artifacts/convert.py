@@ -13,13 +13,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from metastyle_hub.artifacts.config import ArtifactConfig
 from metastyle_hub.artifacts.serialization import Artifact, checked_artifact
+from metastyle_hub.config import expanded
 from metastyle_hub.errors import ArtifactError
 from metastyle_hub.networks.transformer_net import NetworkConfig
 
@@ -54,7 +54,7 @@ def convert_johnson(file: str | os.PathLike[str], name: str | None = None) -> Ar
         artifact = convert_johnson("candy.pth")
         MetaStyle(artifact.config, artifact.parameters).save_pretrained("candy")
     """
-    path, remedy = Path(file), "convert a network of fast_neural_style"
+    path, remedy = expanded(file), "convert a network of fast_neural_style"
     if not path.is_file():
         raise ArtifactError(f"There is no file {path}; check the path.")
     try:

@@ -22,7 +22,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from metastyle_hub.artifacts.config import CONFIG_FILE, WEIGHTS_FILE, ArtifactConfig
-from metastyle_hub.artifacts.storage import file_names, locked, read_file, write_files
+from metastyle_hub.artifacts.storage import file_names, locked, read_file
 from metastyle_hub.config import expanded
 from metastyle_hub.errors import ArtifactError
 from metastyle_hub.networks.feature_extractor import SPECS
@@ -32,7 +32,7 @@ from metastyle_hub.networks.transformer_net import meta_network
 
 __all__ = [
     "Artifact", "artifact_files", "checked_artifact", "expected_tensors", "fingerprint", "missing_files_error",
-    "read_artifact", "write_files",
+    "read_artifact",
 ]  # fmt: skip
 
 _PREDICTOR = "predictor."  # prefix of the predictor's tensors

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metastyle_hub.baselines.system import VGG19_STAGES, Baseline
+from metastyle_hub.baselines.system import Baseline, vgg19_stages
 from metastyle_hub.config import Config, option
 from metastyle_hub.losses import LossWeights, PerceptualLoss
 from metastyle_hub.networks.feature_extractor import FeatureExtractor, FeatureSpec
@@ -145,8 +145,7 @@ class Gatys(Baseline[Tensor]):
     @classmethod
     def published(cls, iterations: int = 500) -> Self:
         """Return the published setting with random weights: VGG-19 with average pooling, L-BFGS."""
-        stages = (*VGG19_STAGES[:4], VGG19_STAGES[4][:1])
-        spec = FeatureSpec(stages, "relu4_2", tuple(f"relu{s}_1" for s in range(1, 6)), pool="avg")
+        spec = FeatureSpec(vgg19_stages(5), "relu4_2", tuple(f"relu{s}_1" for s in range(1, 6)), pool="avg")
         loss = PerceptualLoss(FeatureExtractor(spec, "vgg19 to relu5_1"), LossWeights.paper())
         return cls(loss, GatysConfig("lbfgs", iterations=iterations))
 

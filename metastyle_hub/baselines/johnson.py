@@ -17,8 +17,9 @@ from metastyle_hub.data.content import content_dataset
 from metastyle_hub.data.datasets import ImageDataset, InMemoryDataset
 from metastyle_hub.losses import LossWeights, PerceptualLoss
 from metastyle_hub.networks.feature_extractor import FeatureExtractor
+from metastyle_hub.networks.inference import infer
 from metastyle_hub.networks.param_groups import Parameters, norm_parameters
-from metastyle_hub.networks.transformer_net import NetworkConfig, TransformerNet, transform
+from metastyle_hub.networks.transformer_net import NetworkConfig, TransformerNet
 
 __all__ = ["PAPER_NETWORK", "Johnson"]
 
@@ -70,7 +71,7 @@ class Johnson(Baseline[Parameters]):
 
     def transfer(self, content: Tensor, style: Parameters) -> Tensor:
         """Stylize by the parameters that `prepare` returned."""
-        return transform(self.network, style, content)
+        return infer(self.network, style, content)
 
     def training_loss(self, contents: Tensor, styles: Tensor) -> Tensor:
         """Return the logarithm of the perceptual loss, mean over contents; the style is that of `set_style`."""

@@ -21,6 +21,7 @@ from metastyle_hub.baselines.johnson import PAPER_NETWORK
 from metastyle_hub.baselines.system import Baseline, maps_of, relative_distance
 from metastyle_hub.losses import content_loss
 from metastyle_hub.networks.feature_extractor import SPECS, FeatureExtractor
+from metastyle_hub.networks.inference import infer
 from metastyle_hub.networks.layers import ReflectionConv2d
 from metastyle_hub.networks.param_groups import Parameters, is_norm_parameter
 from metastyle_hub.networks.transformer_net import thread_network, transform
@@ -99,7 +100,7 @@ class MetaNetwork(Baseline[Parameters]):
 
     def transfer(self, content: Tensor, style: Parameters) -> Tensor:
         """Stylize by the generated network."""
-        return transform(thread_network(self.filled), style, content)
+        return infer(thread_network(self.filled), style, content)
 
     def training_loss(self, contents: Tensor, styles: Tensor) -> Tensor:
         """Return the relative distances of content features, and of means and deviations to those of the styles."""

@@ -18,16 +18,16 @@ from metastyle_hub.networks.feature_extractor import FeatureExtractor, FeatureSp
 from metastyle_hub.networks.layers import ReflectionConv2d
 
 __all__ = [
-    "VGG19_STAGES",
     "Baseline",
     "maps_of",
     "mirrored_decoder",
     "relative_distance",
     "total_count",
     "vgg19_encoder",
+    "vgg19_stages",
 ]
 
-VGG19_STAGES = ((64, 64), (128, 128), (256,) * 4, (512,) * 4, (512,) * 4)
+_STAGES = ((64, 64), (128, 128), (256,) * 4, (512,) * 4, (512,) * 4)
 Style = TypeVar("Style")
 
 
@@ -96,7 +96,7 @@ def mirrored_decoder(level: int, *, norm: bool = False) -> nn.Sequential:
     >>> mirrored_decoder(2)(torch.rand(1, 128, 16, 16)).shape
     torch.Size([1, 3, 32, 32])
     """
-    stages = (*VGG19_STAGES[: level - 1], VGG19_STAGES[level - 1][:1])
+    stages = vgg19_stages(level)
     widths = [3, *(width for stage in stages for width in stage)]
     firsts = [1 + sum(map(len, stages[:s])) for s in range(1, level)]  # that follow a pooling in the encoder
     parts: list[nn.Module] = []
@@ -110,15 +110,23 @@ def mirrored_decoder(level: int, *, norm: bool = False) -> nn.Sequential:
     return nn.Sequential(*parts).to(memory_format=torch.channels_last)
 
 
-def vgg19_encoder(level: int, *, pool: str = "max") -> FeatureExtractor:
+def vgg19_stages(level: int) -> tuple[tuple[int, ...], ...]:
+    """Return the widths of the convolutions of VGG-19 up to relu{level}_1, stage by stage.
+
+    >>> vgg19_stages(2)
+    ((64, 64), (128,))
+    """
+    return *_STAGES[: level - 1], _STAGES[level - 1][:1]
+
+
+def vgg19_encoder(level: int) -> FeatureExtractor:
     """Return VGG-19 up to relu{level}_1 with random weights, the published size; its style taps are the levels.
 
     >>> total_count(vgg19_encoder(4))
     3505728
     """
-    stages = (*VGG19_STAGES[: level - 1], VGG19_STAGES[level - 1][:1])
     taps = tuple(f"relu{s}_1" for s in range(1, level + 1))
-    spec = FeatureSpec(stages, taps[-1], taps, pool=pool, padding="reflect")
+    spec = FeatureSpec(vgg19_stages(level), taps[-1], taps, padding="reflect")
     return FeatureExtractor(spec, f"vgg19 to {taps[-1]}")
 
 

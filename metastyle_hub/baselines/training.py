@@ -6,7 +6,6 @@ been.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,8 @@ from metastyle_hub.config import Config, option
 from metastyle_hub.data.datasets import CropConfig, ImageDataset, random_crops
 from metastyle_hub.devices import training_dtype
 from metastyle_hub.errors import SettingError
+from metastyle_hub.networks.checkpoints import read_checkpoint, write_checkpoint
+from metastyle_hub.networks.schedules import cosine_decay
 
 __all__ = ["BaselineStep", "BaselineTrainingConfig", "train"]
 
@@ -39,9 +40,7 @@ class BaselineTrainingConfig(Config):
 
     def lr_ratio(self, step: int) -> float:
         """Return the learning rate's share of its peak."""
-        progress = min(1.0, step / max(1, self.steps - 1))
-        decay = self.final_lr_ratio + (1 - self.final_lr_ratio) * 0.5 * (1 + math.cos(math.pi * progress))
-        return decay * min(1.0, (step + 1) / 50)
+        return cosine_decay(step / max(1, self.steps - 1), self.final_lr_ratio) * min(1.0, (step + 1) / 50)
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,8 @@ def train(
         checkpoint_every: steps between checkpoints.
 
     Raises:
-        SettingError: if the checkpoint belongs to a run with other settings.
+        SettingError: if the checkpoint is damaged, or belongs to a run with other settings.
+        OSError: if it cannot be written.
 
     Example::
 
@@ -85,8 +85,7 @@ def train(
     crops, start = CropConfig(config.crop_size, config.min_scale, config.max_scale), 0
     run = {"system": type(system).__name__, **config.to_dict()}
     del run["steps"]  # which may change
-    if checkpoint and checkpoint.exists():
-        state = torch.load(checkpoint, map_location=device, weights_only=True)
+    if checkpoint and (state := read_checkpoint(checkpoint, device)) is not None:
         if changed := [key for key in run if state["run"].get(key) != run[key]]:
             raise SettingError(
                 f"{checkpoint} belongs to a run with another {changed[0]} ({state['run'].get(changed[0])}, not "
@@ -106,9 +105,6 @@ def train(
         optimizer.param_groups[0]["lr"] = config.learning_rate * config.lr_ratio(index)
         optimizer.step()
         if checkpoint and ((index + 1) % checkpoint_every == 0 or index + 1 == config.steps):
-            checkpoint.parent.mkdir(parents=True, exist_ok=True)
-            temporary = checkpoint.with_suffix(".tmp")
             state = {"run": run, "step": index + 1, "system": system.trained_state()}
-            torch.save({**state, "optimizer": optimizer.state_dict()}, temporary)
-            temporary.replace(checkpoint)  # whole at any time
+            write_checkpoint(checkpoint, {**state, "optimizer": optimizer.state_dict()})
         yield BaselineStep(index + 1, float(loss.detach()))

@@ -44,7 +44,7 @@ def configure_adapt(parser: argparse.ArgumentParser, *, advanced: bool) -> None:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="a third of the time with a loss 3%% higher: other defaults of some options below",
+        help="about a quarter of the time with a loss 3%% higher: other defaults of some options below",
     )
     add_device(parser)
     add_arguments(parser.add_argument_group("adaptation"), AdaptationConfig, advanced=advanced)

@@ -36,7 +36,7 @@ def configure_space(parser: argparse.ArgumentParser, *, advanced: bool) -> None:
 
 def _run(args: argparse.Namespace) -> None:
     if args.browser:
-        _serve_browser_page(args.host, args.port)
+        _serve_browser_page(args.host, _PORT if args.port is None else args.port)
         return
     if importlib.util.find_spec("gradio") is None:
         raise AppError("The app needs gradio, which is not installed; run: pip install 'metastyle-hub[app]'.")
@@ -52,17 +52,15 @@ def _run(args: argparse.Namespace) -> None:
         ) from None
 
 
-def _serve_browser_page(host: str, port: int | None) -> None:
+def _serve_browser_page(host: str, port: int) -> None:
     from metastyle_hub.cli.site import site_server
     from metastyle_hub.export.site import build_site
 
     site = build_site()
     try:
-        server = site_server(site, host, _PORT if port is None else port)
+        server = site_server(site, host, port)
     except OSError as error:
-        raise AppError(
-            f"The page cannot be served on {host}, port {port or _PORT} ({error}); choose another port."
-        ) from None
+        raise AppError(f"The page cannot be served on {host}, port {port} ({error}); choose another port.") from None
     with server:
         print(f"The page computes in the visitor's browser: http://{host}:{server.server_port}")
         server.serve_forever()

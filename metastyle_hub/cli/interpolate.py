@@ -10,7 +10,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from metastyle_hub.cli.options import add_device, add_stylize_options, stylize_options
-from metastyle_hub.cli.paths import check_output, read_image, reserved_folder, write_image
+from metastyle_hub.cli.paths import check_output, file_ids, read_image, reserved_folder, write_image
 from metastyle_hub.errors import SettingError
 from metastyle_hub.images.grid import image_grid
 from metastyle_hub.images.io import load_image
@@ -51,7 +51,7 @@ def _run(args: argparse.Namespace) -> None:
         raise SettingError("--save needs --weights, which define the mix.")
     if count < 2 and not args.weights:
         raise SettingError(f"A strip needs two styles, got {args.styles[0]} alone; name a second one.")
-    check_output(args.out, args.content)
+    check_output(args.out, file_ids(args.content))
     styles = [MetaStyle.from_pretrained(style, device=args.device) for style in args.styles]
     content, options = load_image(read_image(args.content)), stylize_options(args)
     if args.weights:

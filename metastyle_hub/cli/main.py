@@ -19,8 +19,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from metastyle_hub.cli.signals import exit_status, interruptible
 from metastyle_hub.errors import MetaStyleError, SettingError
+from metastyle_hub.signals import exit_status, interruptible
 from metastyle_hub.version import __version__
 
 __all__ = ["command_parser", "main"]

@@ -5,7 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from metastyle_hub.config import add_arguments
+from metastyle_hub.stylization import StylizationConfig
+
 __all__ = ["add_device", "add_stylize_options", "stylize_options"]
+
+_OPTIONS = ("size", "stroke_scale", "preserve_color")
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -18,19 +23,10 @@ def add_stylize_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--strength", type=float, default=1.0, metavar="X", help="0 (base) to 1 (style, the default), up to 1.5"
     )
-    parser.add_argument(
-        "--size", type=int, metavar="N", help="short side of the output in pixels (default: that of the input)"
-    )
-    parser.add_argument(
-        "--stroke-scale",
-        type=float,
-        metavar="X",
-        help="width of the strokes: 1, that of the network, to 16 (default: relative to the image above 512 px)",
-    )
-    parser.add_argument("--preserve-color", action="store_true", help="take only the lightness from the style")
+    add_arguments(parser, StylizationConfig, _OPTIONS)
 
 
 def stylize_options(args: argparse.Namespace) -> dict[str, Any]:
     """Return these options as keyword arguments of `MetaStyle.stylize`."""
-    names = ("strength", "size", "stroke_scale", "preserve_color")
-    return {name: getattr(args, name) for name in names}
+    given = {name: getattr(args, name) for name in ("strength", *_OPTIONS)}
+    return {name: value for name, value in given.items() if value is not None}

@@ -18,12 +18,12 @@ from metastyle_hub.artifacts.model_card import CARD_FILE, PREVIEW_FILE
 from metastyle_hub.artifacts.storage import check_folder
 from metastyle_hub.config import expanded
 from metastyle_hub.errors import ImageError
-from metastyle_hub.images.decoding import DEFAULT_LIMITS, decode, quoted
+from metastyle_hub.images.decoding import DEFAULT_LIMITS, decode, open_image, quoted
 from metastyle_hub.images.files import find_images
-from metastyle_hub.images.output import check_writable, encode_image, save_image
+from metastyle_hub.images.output import check_writable, encode_image, save_image, write_bytes
 
 __all__ = [
-    "SOFTWARE", "STREAM", "Source", "check_output", "distinct_names", "image_files", "is_same_file", "output_suffix",
+    "SOFTWARE", "STREAM", "Source", "check_output", "distinct_names", "file_ids", "image_files", "output_suffix",
     "read_image", "reserved_folder", "software_of", "write_image",
 ]  # fmt: skip
 
@@ -81,18 +81,22 @@ def image_files(names: Sequence[str], out: Path | None = None) -> tuple[list[Sou
 def software_of(path: Path) -> str:
     """Return the EXIF tag Software of an image file, or ""."""
     try:
-        with Image.open(path) as image:
-            return str(image.getexif().get(ExifTags.Base.Software, ""))
+        with open_image(path) as image:
+            # to look for metadata behind the pixels of a PNG, Pillow decodes it; what is written here comes before
+            is_plain = image.format == "PNG" and "exif" not in image.info
+            return "" if is_plain else str(image.getexif().get(ExifTags.Base.Software, ""))
     except Exception:  # no file, or a damaged one
         return ""
 
 
-def is_same_file(first: Path, second: Path) -> bool:
-    """Return whether two paths lead to one file that exists."""
-    try:
-        return first.samefile(second)
-    except (OSError, ValueError):
-        return False
+def file_ids(*paths: str | Path) -> set[tuple[int, int]]:
+    """Return the device and the inode of the files at these paths, as far as they exist."""
+    found = set()
+    for path in paths:
+        with contextlib.suppress(OSError, ValueError):  # also a URL, or a name with a zero byte
+            status = expanded(path).stat()
+            found.add((status.st_dev, status.st_ino))
+    return found
 
 
 def read_image(name: str) -> Image.Image | str:
@@ -111,8 +115,8 @@ def read_image(name: str) -> Image.Image | str:
     return decode(data, "standard input")
 
 
-def check_output(out: Path, *sources: str | Path | None) -> None:
-    """Refuse an output that cannot be written, or that is one of the files it is made from.
+def check_output(out: Path, sources: set[tuple[int, int]]) -> None:
+    """Refuse an output that cannot be written, or that is one of the `file_ids` of what is read.
 
     Raises:
         ImageError: with the name.
@@ -121,23 +125,24 @@ def check_output(out: Path, *sources: str | Path | None) -> None:
         if sys.stdout.isatty():
             raise ImageError("An image is not written to a terminal; pipe it on, or name a file.")
         return
-    for source in sources:
-        if source is not None and is_same_file(expanded(source), expanded(out)):
-            raise ImageError(f"{quoted(out)} would overwrite the image it is made from; name another file.")
+    if file_ids(out) & sources:
+        raise ImageError(f"{quoted(out)} would overwrite the image it is made from; name another file.")
     check_writable(out)
 
 
-def write_image(image: Image.Image, out: Path) -> None:
-    """Write an image to a file, or as a PNG to standard output for "-".
+def write_image(image: Image.Image | bytes, out: Path, *, software: str | None = None) -> None:
+    """Write an image, or one encoded as PNG, to a file, or as a PNG to standard output for "-".
 
     Raises:
         ImageError: if it cannot be written.
     """
     if str(out) == STREAM:
-        sys.stdout.buffer.write(encode_image(image, ".png"))
+        sys.stdout.buffer.write(image if isinstance(image, bytes) else encode_image(image, ".png"))
         sys.stdout.buffer.flush()
+    elif isinstance(image, bytes):
+        write_bytes(out, image)
     else:
-        save_image(image, out)
+        save_image(image, out, software=software)
 
 
 def distinct_names(names: Sequence[str]) -> list[str]:

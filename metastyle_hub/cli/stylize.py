@@ -22,6 +22,7 @@ from metastyle_hub.cli.paths import (
     Source,
     check_output,
     distinct_names,
+    file_ids,
     image_files,
     output_suffix,
     read_image,
@@ -30,8 +31,8 @@ from metastyle_hub.cli.paths import (
 )
 from metastyle_hub.config import expanded
 from metastyle_hub.errors import DeviceError, ImageError, SettingError
-from metastyle_hub.images.io import load_deep, load_image
-from metastyle_hub.images.output import encode_deep_png, save_image, write_bytes
+from metastyle_hub.images.io import load_image, load_image_with_deep
+from metastyle_hub.images.output import encode_deep_png
 from metastyle_hub.model import MetaStyle
 
 __all__ = ["configure_stylize"]
@@ -97,8 +98,9 @@ def _run(args: argparse.Namespace) -> None:
     if args.bit_depth == 16 and one_file and str(out) != STREAM and out.suffix.lower() != ".png":
         raise SettingError(f"16 bits a channel are written to .png files, not to {out}; choose that suffix.")
     targets = [out] * len(sources) if one_file else _targets(sources, names, out, args.bit_depth)
+    read = file_ids(*(source.path for source in sources), *(args.mask or ()))
     for target in targets:
-        check_output(target, *(source.path for source in sources), *(args.mask or ()))
+        check_output(target, read)
     models = [MetaStyle.from_pretrained(style, device=args.device) for style in args.style]
     pairs = [(source, i) for source in sources for i in range(len(names))]
     jobs = [
@@ -116,7 +118,7 @@ def _run(args: argparse.Namespace) -> None:
         for job, result in _results(jobs, models, args):
             progress.update(processes)
             if isinstance(result, Image.Image | bytes):
-                _write(result, job)
+                write_image(result, job.target, software=job.software)
                 continue
             if not several:
                 raise result
@@ -158,24 +160,10 @@ def _results(
 
 def _deep(job: _Job, model: MetaStyle, args: argparse.Namespace, masks: dict[str, Any]) -> bytes:
     """Return the result as a PNG of 16 bits a channel."""
-    name = read_image(str(job.source.path))
-    image = load_image(name)
-    pixels = load_deep(name if image.mode == "RGB" else image)
+    image, pixels = load_image_with_deep(read_image(str(job.source.path)))
     stylized = model.stylize(pixels, **masks, **stylize_options(args))
     alpha = image.getchannel("A").resize((stylized.shape[-1], stylized.shape[-2])) if image.mode == "RGBA" else None
     return encode_deep_png(stylized, alpha, image.info.get("dpi"), software=job.software)
-
-
-def _write(result: Image.Image | bytes, job: _Job) -> None:
-    if isinstance(result, bytes):
-        if str(job.target) == STREAM:
-            sys.stdout.buffer.write(result)
-        else:
-            write_bytes(job.target, result)
-    elif str(job.target) == STREAM:
-        write_image(result, job.target)
-    else:
-        save_image(result, job.target, software=job.software)
 
 
 def _targets(sources: Sequence[Source], names: Sequence[str], out: Path, bit_depth: int) -> list[Path]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from metastyle_hub.config import expanded
 from metastyle_hub.data.datasets import FolderDataset, ImageDataset, InMemoryDataset
 from metastyle_hub.data.examples import example_contents
 from metastyle_hub.errors import ImageError
@@ -51,7 +51,7 @@ def content_dataset(images: ContentImages = None) -> ImageDataset:
     """
     if images is None:
         return InMemoryDataset(_built_in())
-    if isinstance(images, str | os.PathLike) and Path(images).is_dir():
+    if isinstance(images, str | os.PathLike) and expanded(images).is_dir():
         return FolderDataset(images)
     if not isinstance(images, Image.Image | Tensor | np.ndarray | str | os.PathLike | Sequence):
         if not isinstance(images, ImageDataset):

@@ -5,7 +5,9 @@ docs/browser.md, section "Files and graphs", specifies it.
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -23,14 +25,14 @@ from metastyle_hub.artifacts.config import CONFIG_FILE, WEIGHTS_FILE, BaseRefere
 from metastyle_hub.artifacts.serialization import Artifact, artifact_files
 from metastyle_hub.artifacts.storage import write_files
 from metastyle_hub.data.examples import example_contents
-from metastyle_hub.errors import ArtifactError
+from metastyle_hub.errors import ArtifactError, ExportError, first_line
 from metastyle_hub.export.check import check_graph
 from metastyle_hub.export.external_data import TensorFile, make_external
 from metastyle_hub.export.graphs import grams_graph, predict_graph, stylize_graph
 from metastyle_hub.export.half import half_precision
 from metastyle_hub.export.layout import GROUP, ParameterLayout
 from metastyle_hub.export.manifest import graph_names, manifest
-from metastyle_hub.export.plain import PlainExtractor, noise_inputs
+from metastyle_hub.export.plain import noise_inputs
 from metastyle_hub.export.step import AdaptationGraphStep
 from metastyle_hub.export.translator import translate
 from metastyle_hub.export.webgpu import slice_wide_splits
@@ -86,7 +88,8 @@ def export_browser(
         extractor: the feature extractor, default that of the predictor.
 
     Raises:
-        ExportError: if a graph differs from PyTorch.
+        ExportError: if a graph differs from PyTorch, or the feature extractor has an operation without a translation.
+        SettingError: for a number of steps that `AdaptationConfig` refuses.
         ArtifactError: for a base without a predictor, a style of another base, or a folder that cannot be written.
 
     Example::
@@ -98,7 +101,9 @@ def export_browser(
     for name, style in styles.items():
         if style.config.base_model is None or style.config.base_model.fingerprint != base.fingerprint:
             raise ArtifactError(f"{name} is no style of this base; export the base that it was adapted from.")
-    recipes = RECIPES if recipes is None else recipes
+    recipes, steps = RECIPES if recipes is None else recipes, set(steps)
+    for config, count in itertools.product(recipes.values(), steps):
+        config.replace(steps=count)  # refuses a wrong number before the work
     exporter = _Exporter(base, extractor or load_feature_extractor(base.config.feature_extractor), Path(folder), half)
     exporter.write_data(styles)
     exporter.write_forward_graphs()
@@ -111,7 +116,7 @@ def export_browser(
             {"name": name, "config": f"styles/{name}/config.json", "weights": f"styles/{name}/model.safetensors"}
             for name in styles
         ],
-        "files": [_file_entry(exporter.folder, path) for path in sorted(exporter.files)],
+        "files": [exporter.files[path] for path in sorted(exporter.files)],
     }
     return write_files(folder, {MANIFEST: (json.dumps(description) + "\n").encode()})
 
@@ -126,10 +131,11 @@ class _Exporter:
         self.parameters = {n: p.half() if half and n not in kept else p for n, p in base.parameters.items()}
         self.predictor = {n: p.half() if half else p for n, p in base.predictor.items()}
         self.features = {name: p.half().contiguous() for name, p in extractor.state_dict().items()}
-        self.extractor = PlainExtractor(self.spec, {name: p.float() for name, p in self.features.items()})
+        self.extractor = copy.deepcopy(extractor)  # with the values that are stored
+        self.extractor.load_state_dict(self.features)
         self.layout = ParameterLayout.of(base.parameters)
         self.graphs: dict[str, onnx.ModelProto] = {}
-        self.files: list[str] = []
+        self.files: dict[str, dict[str, Any]] = {}  # entries of the manifest by path
         self.photo = center_crop(to_tensor(load_image(next(iter(example_contents().values())))), (192, 256))
 
     def write_data(self, styles: Mapping[str, Artifact]) -> None:
@@ -152,8 +158,8 @@ class _Exporter:
         inputs = {"image": self.photo, "parameters": self.layout.flatten(parameters), **self._noise(192, 256)}
         with torch.no_grad():
             stylized = {"stylized": transform(meta_network(config), parameters, self.photo)}
-            loss = PerceptualLoss(self.extractor)  # type: ignore[arg-type]
-            grams = {f"gram_{i}": g for i, g in enumerate(loss.style_grams(self.photo, MAX_STYLE_SCALES))}
+            style_grams = PerceptualLoss(self.extractor).style_grams(self.photo, MAX_STYLE_SCALES)
+            grams = {f"gram_{i}": gram for i, gram in enumerate(style_grams)}
             with torch.device("meta"):
                 predictor = StylePredictor(self.spec.gram_channels, MAX_STYLE_SCALES, parameters)
             predictor.load_state_dict(self.base.predictor, assign=True)
@@ -168,7 +174,7 @@ class _Exporter:
         size = config.crop_size
         constants = {n: p for n, p in self.parameters.items() if n not in self.layout.shapes} | self.features
         crops = self.photo[..., :size, :size].expand(config.batch_size, -1, -1, -1)
-        grams = PerceptualLoss(self.extractor, config.weights).style_grams(self.photo.flip(1))  # type: ignore[arg-type]
+        grams = PerceptualLoss(self.extractor, config.weights).style_grams(self.photo.flip(1))
         zeros = torch.zeros(self.layout.count)
         inputs = {"parameters": self.layout.flatten(self.parameters), "m": zeros, "v": zeros, "crops": crops}
         inputs |= {"rates": torch.full((4,), 1e-3), **self._noise(size, size)}
@@ -178,7 +184,14 @@ class _Exporter:
             ordered = {key: inputs[key].contiguous() for key in step.inputs()}
             expected = step(ordered, {key: p.float() for key, p in constants.items()})
             checked = {key: expected[key] for key in ("m_out", "losses")}  # m is a tenth of the gradient
-            self._write_graph(graph, translate(step, step.inputs(), constants), ordered, checked, _RELATIVE)
+            try:
+                translated = translate(step, step.inputs(), constants)
+            except NotImplementedError as error:
+                features = self.base.config.feature_extractor
+                raise ExportError(
+                    f"Steps with {features} cannot be exported ({first_line(error)}); use a base with 'compact'."
+                ) from error
+            self._write_graph(graph, translated, ordered, checked, _RELATIVE)
 
     def _noise(self, height: int, width: int) -> dict[str, Tensor]:
         inputs = noise_inputs(self.base.config.architecture)
@@ -186,7 +199,9 @@ class _Exporter:
 
     def _write(self, subfolder: str, files: Mapping[str, bytes]) -> None:
         write_files(self.folder / subfolder, files)
-        self.files += [f"{subfolder}/{name}" if subfolder else name for name in files]
+        for name, data in files.items():
+            path = f"{subfolder}/{name}" if subfolder else name
+            self.files[path] = {"path": path, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
     def _write_graph(
         self,
@@ -202,8 +217,3 @@ class _Exporter:
         self._write("", {file: graph.SerializeToString()})
         check_graph(file, self.folder / file, inputs, expected, tolerance)
         self.graphs[name] = graph
-
-
-def _file_entry(folder: Path, path: str) -> dict[str, Any]:
-    data = (folder / path).read_bytes()
-    return {"path": path, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}

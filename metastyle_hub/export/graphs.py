@@ -11,13 +11,12 @@ from typing import Any
 
 import onnx
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metastyle_hub.export.builder import OPSET
 from metastyle_hub.export.layout import ParameterLayout
 from metastyle_hub.export.plain import PlainExtractor, noise_inputs, plain_logits
-from metastyle_hub.losses import gram_matrix
+from metastyle_hub.losses import PerceptualLoss
 from metastyle_hub.networks.feature_extractor import FeatureSpec
 from metastyle_hub.networks.layers import NOISE_PERIOD, noise_field
 from metastyle_hub.networks.style_predictor import MAX_STYLE_SCALES, StylePredictor
@@ -77,13 +76,8 @@ class _Grams(_Constants):
         self.spec, self.scales = spec, scales
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        extractor = PlainExtractor(self.spec, self.constants())
-        grams: list[Tensor] = []
-        for scale in range(self.scales):
-            image = F.avg_pool2d(image, 2, ceil_mode=True) if scale else image
-            maps = extractor(image, self.spec.style_taps)
-            grams += [gram_matrix(maps[tap]) for tap in self.spec.style_taps]
-        return tuple(grams)
+        loss = PerceptualLoss(PlainExtractor(self.spec, self.constants()))  # type: ignore[arg-type]
+        return loss.style_grams(image, self.scales)
 
 
 class _Predict(_Constants):

@@ -37,14 +37,14 @@ class ParameterLayout:
         return cls({name: tuple(group[name].shape) for name in sorted(group)})
 
     @property
-    def sizes(self) -> list[int]:
-        """The number of values of each parameter."""
-        return [torch.Size(shape).numel() for shape in self.shapes.values()]
+    def sizes(self) -> dict[str, int]:
+        """The number of values of each parameter, by name."""
+        return {name: torch.Size(shape).numel() for name, shape in self.shapes.items()}
 
     @property
     def count(self) -> int:
         """The length of the vector."""
-        return sum(self.sizes)
+        return sum(self.sizes.values())
 
     def flatten(self, parameters: Mapping[str, Tensor]) -> Tensor:
         """Return the vector (N,) of the parameters; others than those of the layout are left out."""
@@ -52,12 +52,12 @@ class ParameterLayout:
 
     def unflatten(self, vector: Tensor) -> Parameters:
         """Return the parameters by name, as views of the vector (N,)."""
-        parts = vector.split(self.sizes)
+        parts = vector.split(list(self.sizes.values()))
         return {name: part.view(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return name, offset in values, and shape of each parameter."""
-        offsets = torch.tensor([0, *self.sizes]).cumsum(0).tolist()
+        offsets = torch.tensor([0, *self.sizes.values()]).cumsum(0).tolist()
         return [
             {"name": name, "offset": offset, "shape": list(shape)}
             for (name, shape), offset in zip(self.shapes.items(), offsets, strict=False)

@@ -51,10 +51,6 @@ for _target, _kind in {
     OPERATIONS[_target] = lambda b, node, x, kind=_kind: b.node(kind, x)
 
 
-def _operand(b: GraphBuilder, x: str | float) -> str:
-    return x if isinstance(x, str) else b.constant(x)
-
-
 @_operation(aten.add.Tensor, aten.add.Scalar)
 def _add(b: GraphBuilder, node: fx.Node, x: str, y: str | float, alpha: float = 1) -> str:
     return b.node("Add", x, _scaled(b, y, alpha))
@@ -70,7 +66,7 @@ def _rsub(b: GraphBuilder, node: fx.Node, x: str, y: float, alpha: float = 1) ->
     return b.node("Sub", b.constant(y), _scaled(b, x, alpha))
 
 
-def _scaled(b: GraphBuilder, x: str | float, alpha: float) -> str:
+def _scaled(b: GraphBuilder, x: str | float, alpha: float = 1) -> str:
     if not isinstance(x, str):
         return b.constant(x * alpha)
     return x if alpha == 1 else b.node("Mul", x, b.constant(alpha))
@@ -78,12 +74,12 @@ def _scaled(b: GraphBuilder, x: str | float, alpha: float) -> str:
 
 @_operation(aten.mul.Tensor, aten.mul.Scalar)
 def _mul(b: GraphBuilder, node: fx.Node, x: str, y: str | float) -> str:
-    return b.node("Mul", x, _operand(b, y))
+    return b.node("Mul", x, _scaled(b, y))
 
 
 @_operation(aten.div.Tensor, aten.div.Scalar)
 def _div(b: GraphBuilder, node: fx.Node, x: str, y: str | float) -> str:
-    return b.node("Div", x, _operand(b, y))
+    return b.node("Div", x, _scaled(b, y))
 
 
 @_operation(aten.pow.Tensor_Scalar)
@@ -167,16 +163,11 @@ def _permute(b: GraphBuilder, node: fx.Node, x: str, dims: Sequence[int]) -> str
     return b.node("Transpose", x, perm=[d % len(dims) for d in dims])
 
 
-@_operation(aten.transpose.int)
-def _transpose(b: GraphBuilder, node: fx.Node, x: str, first: int, second: int) -> str:
+@_operation(aten.transpose.int, aten.t.default)
+def _transpose(b: GraphBuilder, node: fx.Node, x: str, first: int = 0, second: int = 1) -> str:
     dims = list(range(len(_shape(node))))
     dims[first], dims[second] = dims[second], dims[first]
     return b.node("Transpose", x, perm=dims)
-
-
-@_operation(aten.t.default)
-def _t(b: GraphBuilder, node: fx.Node, x: str) -> str:
-    return b.node("Transpose", x, perm=[1, 0])
 
 
 @_operation(aten.cat.default)
@@ -256,24 +247,18 @@ def _ones_like(b: GraphBuilder, node: fx.Node, x: str) -> str:
 # ---- sums and products
 
 
-@_operation(aten.sum.dim_IntList)
-def _sum(b: GraphBuilder, node: fx.Node, x: str, dims: Sequence[int], keepdim: bool = False) -> str:
-    return b.node("ReduceSum", x, b.integers(*dims), keepdims=int(keepdim))
+_REDUCTIONS: dict[Any, str] = {
+    aten.sum.dim_IntList: "ReduceSum",
+    aten.sum.default: "ReduceSum",
+    aten.mean.dim: "ReduceMean",
+    aten.mean.default: "ReduceMean",
+}
 
 
-@_operation(aten.mean.dim)
-def _mean(b: GraphBuilder, node: fx.Node, x: str, dims: Sequence[int], keepdim: bool = False) -> str:
-    return b.node("ReduceMean", x, b.integers(*dims), keepdims=int(keepdim))
-
-
-@_operation(aten.sum.default)
-def _sum_of_all(b: GraphBuilder, node: fx.Node, x: str) -> str:
-    return b.node("ReduceSum", x, keepdims=0)
-
-
-@_operation(aten.mean.default)
-def _mean_of_all(b: GraphBuilder, node: fx.Node, x: str) -> str:
-    return b.node("ReduceMean", x, keepdims=0)
+@_operation(*_REDUCTIONS)
+def _reduce(b: GraphBuilder, node: fx.Node, x: str, dims: Sequence[int] = (), keepdim: bool = False) -> str:
+    axes = [b.integers(*dims)] if dims else []  # without axes over all
+    return b.node(_REDUCTIONS[node.target], x, *axes, keepdims=int(keepdim))
 
 
 @_operation(aten.linalg_vector_norm.default)

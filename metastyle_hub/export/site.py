@@ -9,25 +9,26 @@ import hashlib
 import json
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 
-from metastyle_hub.artifacts.config import CONFIG_FILE
+from metastyle_hub.artifacts.config import CONFIG_FILE, WEIGHTS_FILE
 from metastyle_hub.artifacts.serialization import Artifact, read_artifact
 from metastyle_hub.data.examples import example_contents, example_styles
 from metastyle_hub.errors import ExportError, first_line
+from metastyle_hub.hub.download import EMBEDDED
 from metastyle_hub.images.io import load_image
-from metastyle_hub.version import __version__
 
 __all__ = ["CHECKOUT_PAGE", "build_site"]
 
 CHECKOUT_PAGE = Path(__file__).resolve().parents[2] / "space" / "browser"
 """The folder of the page's sources, in a checkout of the project."""
 
-_FILE_LIST, _MANIFEST = "files.json", "browser.json"
+_FILE_LIST, _KEY = "files.json", "sources.sha256"
 _PAGE = ("index.html", "style.css", "manifest.webmanifest", "icon.svg", "service-worker.js", "README.md", "src")
 _RUNTIME = ("wasm", ""), ("jspi", ".jspi"), ("webgpu", ".asyncify")  # WebAssembly; WebGPU; WebGPU in older browsers
 # the Hub's client and what it imports, by the names in the import map of index.html
@@ -37,7 +38,8 @@ _CLIENT = (
     ("@huggingface/blake3-jit/dist/esm", "blake3-jit"),
     ("gearhash-jit/dist/esm", "gearhash-jit"),
 )
-_BASE = Path(__file__).parents[1] / "pretrained" / "base"
+_PACKAGE = Path(__file__).parents[1]
+_ABOVE_EXPORT = ("app", "cli", "hub", "training")  # parts of the package that an export does not depend on
 _THUMBNAIL = 184  # pixels of the short side
 _NPM_SECONDS = 600
 
@@ -54,7 +56,8 @@ def build_site(
 ) -> Path:
     """Put everything that the page needs into a folder, which any web server can serve.
 
-    What is there and up to date stays, so that only the first call takes a minute; delete the folder to start afresh.
+    The graphs stay while base, styles, the package's code and the version of torch are the same, so that only the first
+    call takes a minute or two.
 
     Args:
         target: default `site` beside the page's sources.
@@ -78,7 +81,7 @@ def build_site(
     _copy_page(page, target)
     _copy_runtime(page, target / "vendor")
     folders = sorted(config.parent for config in (styles or page.parent / "styles").glob(f"*/{CONFIG_FILE}"))
-    _export_model(target / "model", base or _BASE, folders, export)
+    _export_model(target / "model", base or EMBEDDED, folders, export)
     _write_thumbnails(target / "thumbs", [folder.name for folder in folders])
     _write_file_list(target)
     return target
@@ -104,10 +107,10 @@ def _copy_runtime(page: Path, target: Path) -> None:
     for folder, name in _CLIENT:
         files = [file for file in (modules / folder).iterdir() if file.suffix in (".js", ".mjs")]
         copies += [(file, target / name / file.name) for file in files if file.name != "index.js" or name != "hub"]
+    shutil.rmtree(target, ignore_errors=True)
     for source, copy in copies:
-        if not copy.exists() or copy.stat().st_size != source.stat().st_size:
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, copy)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, copy)
 
 
 def _is_version(package: Path, version: str) -> bool:
@@ -129,12 +132,11 @@ def _install(page: Path) -> None:
 
 def _export_model(folder: Path, base: Path, styles: list[Path], export: ExportModel | None) -> None:
     loaded, artifacts = read_artifact(base), {style.name: read_artifact(style) for style in styles}
-    wanted = [__version__, loaded.fingerprint, sorted(artifacts)]
-    if (folder / _MANIFEST).is_file():
-        found = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
-        names = sorted(style["name"] for style in found["styles"])
-        if [found["library_version"], found["base"]["fingerprint"], names] == wanted:
-            return
+    code = (f for f in sorted(_PACKAGE.rglob("*.py")) if f.relative_to(_PACKAGE).parts[0] not in _ABOVE_EXPORT)
+    stored = (artifact / name for artifact in (base, *styles) for name in (CONFIG_FILE, WEIGHTS_FILE))
+    key = f"{torch.__version__} {_digest([*code, *stored, *example_contents().values()])}"
+    if (folder / _KEY).is_file() and (folder / _KEY).read_text(encoding="utf-8") == key:
+        return
     if export is None:
         try:
             from metastyle_hub.export.browser import export_browser
@@ -145,30 +147,32 @@ def _export_model(folder: Path, base: Path, styles: list[Path], export: ExportMo
         export = export_browser
     shutil.rmtree(folder, ignore_errors=True)
     export(loaded, artifacts, folder)
+    (folder / _KEY).write_text(key, encoding="utf-8")
+
+
+def _digest(files: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.parent.name}/{file.name}".encode() + hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def _write_thumbnails(folder: Path, styles: list[str]) -> None:
-    folder.mkdir(exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
     images = example_contents() | {name: path for name, path in example_styles().items() if name in styles}
     for name, path in images.items():
-        image, file = load_image(path).convert("RGB"), folder / f"{name}.jpg"
+        image = load_image(path).convert("RGB")
         scale = _THUMBNAIL / min(image.size)
-        if not file.exists():
-            image = image.resize([round(side * scale) for side in image.size], Image.Resampling.LANCZOS)  # type: ignore[arg-type]
-            image.save(file, "JPEG", quality=80, optimize=True)
+        image = image.resize([round(side * scale) for side in image.size], Image.Resampling.LANCZOS)  # type: ignore[arg-type]
+        image.save(folder / f"{name}.jpg", "JPEG", quality=80, optimize=True)
 
 
 def _write_file_list(target: Path) -> None:
     """List what the service worker keeps for use without a network; of the runtime a device needs one file."""
-    digest, offline = hashlib.sha256(), ["."]
-    for file in sorted(target.rglob("*")):
-        path = file.relative_to(target).as_posix()
-        if not file.is_file() or path in (_FILE_LIST, "README.md") or file.name == "README.md":
-            continue
-        if not path.startswith("vendor/"):
-            offline.append(path)
-            digest.update(path.encode() + hashlib.sha256(file.read_bytes()).digest())
-        else:
-            digest.update(f"{path} {file.stat().st_size}".encode())
-    text = json.dumps({"version": digest.hexdigest()[:12], "offline": offline}, indent=1)
+    unlisted = (_FILE_LIST, _KEY, "README.md")
+    files = [file for file in sorted(target.rglob("*")) if file.is_file() and file.name not in unlisted]
+    paths = [file.relative_to(target).as_posix() for file in files]
+    offline = [".", *(path for path in paths if not path.startswith("vendor/"))]
+    text = json.dumps({"version": _digest(files)[:12], "offline": offline}, indent=1)
     (target / _FILE_LIST).write_text(text + "\n", encoding="utf-8")

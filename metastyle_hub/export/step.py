@@ -46,11 +46,6 @@ class AdaptationGraphStep:
     layout: ParameterLayout
     decoder_only: bool = False
 
-    @property
-    def scales(self) -> int:
-        """The number of scales whose Gram matrices are compared."""
-        return self.config.weights.style_scales if self.config.weights.coarse_weight else 1
-
     def inputs(self) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the inputs by name, in their order."""
         n, b, size = self.layout.count, self.config.batch_size, self.config.crop_size
@@ -58,7 +53,7 @@ class AdaptationGraphStep:
         shapes["crops"] = (b, 3, size, size)
         for noise in noise_inputs(self.network):
             shapes[noise.name] = (1, noise.channels, size // noise.pixels, size // noise.pixels)
-        for i, channels in enumerate(self.scales * self.features.gram_channels):
+        for i, channels in enumerate(self.config.weights.compared_scales * self.features.gram_channels):
             shapes[f"gram_{i}"] = (1, channels, channels)
         return shapes
 
@@ -113,7 +108,7 @@ class AdaptationGraphStep:
 
     def _runs(self, names: list[str]) -> list[tuple[bool, int]]:
         """The vector as runs of values that belong to these parameters or do not, with their lengths."""
-        sizes = dict(zip(self.layout.shapes, self.layout.sizes, strict=True))
+        sizes = self.layout.sizes
         return [(chosen, sum(sizes[name] for name in run)) for chosen, run in groupby(sizes, names.__contains__)]
 
     @staticmethod
@@ -122,6 +117,6 @@ class AdaptationGraphStep:
 
     def _rates(self, rates: Tensor, names: list[str]) -> Tensor:
         """The learning rate of every value."""
-        sizes = dict(zip(self.layout.shapes, self.layout.sizes, strict=True))
+        sizes = self.layout.sizes
         runs = [(norm, sum(sizes[name] for name in run)) for norm, run in groupby(names, is_norm_parameter)]
         return torch.cat([rates[0 if norm else 1].expand(length) for norm, length in runs])

@@ -36,7 +36,7 @@ def export_style(
         config: of the base or style.
         parameters: of the whole network.
         path: ends in .onnx.
-        half: parameters and arithmetic in float16: 5 instead of 10 MB, off by a quarter of an 8-bit level.
+        half: parameters and arithmetic in float16: 5 instead of 10 MB, off by a fifth of an 8-bit level.
 
     Raises:
         SettingError: for another ending.

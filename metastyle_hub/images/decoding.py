@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -175,23 +176,25 @@ def decode_deep(data: bytes) -> npt.NDArray[np.float32] | None:
     with open_image(data) as image:
         select_full_page(image)
         raw = {_raw_mode(tile) for tile in image.tile}  # before the metadata: reading those of a PNG decodes it
+        if len(raw) != 1 or ";16" not in (mode := raw.pop()):
+            return None
         if color_profile(image) is not None or image.getexif().get(_ORIENTATION, 1) != 1:
             return None
-        if image.mode == "I;16":
+        if image.mode == "I;16" and image.format == "PNG":
             gray = np.asarray(image).astype(np.float32) / 65535
-            return np.repeat(gray[..., None], 3, axis=2) if image.format == "PNG" else None
-        if image.mode not in ("RGB", "RGBA") or image.format not in ("PNG", "TIFF") or len(raw) != 1:
+            return np.repeat(gray[..., None], 3, axis=2)
+        if image.mode not in ("RGB", "RGBA") or image.format not in ("PNG", "TIFF"):
             return None
-    name, _, order = raw.pop().partition(";16")
+    name, _, order = mode.partition(";16")
     order = order.replace("N", "L" if sys.byteorder == "little" else "B")
     if order not in ("B", "L"):
         return None
     halves = []
-    for mode in (f"{name};16{order}", f"{name};16{'BL'[order == 'B']}"):
+    for swapped in (f"{name};16{order}", f"{name};16{'BL'[order == 'B']}"):
         with open_image(data) as image:
             select_full_page(image)
             image.tile = [
-                tile._replace(args=(mode, *tile.args[1:]) if isinstance(tile.args, tuple) else mode)
+                tile._replace(args=(swapped, *tile.args[1:]) if isinstance(tile.args, tuple) else swapped)
                 for tile in image.tile
             ]
             with _without_pillow_limit() if image.format == "TIFF" else contextlib.nullcontext():
@@ -235,17 +238,20 @@ def check_range(name: str, low: float, high: float) -> None:
         )
 
 
-def open_image(data: bytes) -> ImageFile.ImageFile:
+def open_image(file: bytes | Path) -> ImageFile.ImageFile:
     """Open an image file of a readable format without decoding it. The caller checks its size.
 
     Raises:
         UnidentifiedImageError: if no format matches. Damaged files raise nearly anything.
     """
     Image.init()
-    if _is_heif(data):
+    if isinstance(file, bytes) and _is_heif(file):
         has_heif()
     with _without_pillow_limit():
-        return Image.open(BytesIO(data), formats=[name for name in READABLE_FORMATS if name in Image.OPEN])
+        return Image.open(
+            BytesIO(file) if isinstance(file, bytes) else file,
+            formats=[name for name in READABLE_FORMATS if name in Image.OPEN],
+        )
 
 
 @functools.cache

@@ -32,7 +32,7 @@ from metastyle_hub.images.decoding import (
 )
 from metastyle_hub.images.files import list_images, read_bytes
 from metastyle_hub.images.output import check_writable, save_image
-from metastyle_hub.images.transforms import check_shape
+from metastyle_hub.images.transforms import check_shape, one_image
 
 __all__ = [
     "ImageLike",
@@ -43,6 +43,7 @@ __all__ = [
     "list_images",
     "load_deep",
     "load_image",
+    "load_image_with_deep",
     "load_image_with_sha256",
     "save_image",
     "to_pil",
@@ -120,15 +121,24 @@ def load_deep(source: ImageLike, limits: ImageLimits = DEFAULT_LIMITS) -> torch.
     >>> load_deep("photo.jpg").shape
     torch.Size([1, 3, 48, 64])
     """
-    if isinstance(source, torch.Tensor):
-        return to_tensor(source)
+    return to_tensor(source) if isinstance(source, torch.Tensor) else load_image_with_deep(source, limits)[1]
+
+
+def load_image_with_deep(source: ImageLike, limits: ImageLimits = DEFAULT_LIMITS) -> tuple[Image.Image, torch.Tensor]:
+    """Load an image as `load_image` and as `load_deep` do. A file is read once, so both are of the same bytes.
+
+    Raises:
+        ImageError: for an image that cannot be used.
+    """
     if not isinstance(source, str | os.PathLike):
-        return to_tensor(load_image(source, limits))
+        image = load_image(source, limits)
+        return image, to_tensor(image)
     data = read_bytes(source, limits)
     image = decode(data, quoted(source), limits)
-    if (deep := decode_deep(data)) is not None and deep.shape[:2] == image.size[::-1] and image.mode == "RGB":
-        return torch.from_numpy(deep).permute(2, 0, 1)[None].contiguous()  # (1, 3, H, W)
-    return to_tensor(image)
+    deep = decode_deep(data) if image.mode == "RGB" else None
+    if deep is None or deep.shape[:2] != image.size[::-1]:
+        return image, to_tensor(image)
+    return image, torch.from_numpy(deep).permute(2, 0, 1)[None].contiguous()  # (1, 3, H, W)
 
 
 def image_sha256(source: ImageLike) -> str:
@@ -188,16 +198,7 @@ def to_pil(tensor: torch.Tensor) -> Image.Image:
     >>> to_pil(torch.rand(3, 48, 64)).size
     (64, 48)
     """
-    check_shape(tensor)
-    if tensor.ndim == 4:
-        if len(tensor) != 1:
-            raise ImageError(f"A batch of {len(tensor)} is not one image; convert them one at a time.")
-        tensor = tensor[0]
-    # float32 first: half precision cannot represent all 256 levels
-    values = tensor.detach().to(torch.float32)
-    if not bool(torch.isfinite(values).all()):
-        raise ImageError("The image tensor holds NaN or infinite values; make every value a number in [0, 1].")
-    pixels = values.clamp(0, 1).mul(255).round().to(torch.uint8)
+    pixels = one_image(tensor).mul(255).round().to(torch.uint8)
     return Image.fromarray(pixels.permute(1, 2, 0).contiguous().cpu().numpy())  # (H, W, 3)
 
 

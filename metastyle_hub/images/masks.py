@@ -11,7 +11,7 @@ from PIL import Image, ImageChops
 from torch import Tensor
 
 from metastyle_hub.errors import ImageError
-from metastyle_hub.images.io import load_image
+from metastyle_hub.images.io import load_image, to_tensor
 from metastyle_hub.images.transparency import fill_hidden
 
 __all__ = ["blend", "load_mask", "masked"]
@@ -38,9 +38,7 @@ def load_mask(mask: Any, height: int, width: int) -> Tensor:
         if not bool(((values >= 0) & (values <= 1)).all()):
             raise ImageError("The mask holds values outside [0, 1]; make 1 what is stylized and 0 what is not.")
     else:
-        gray = _gray(load_image(mask))
-        values = torch.frombuffer(bytearray(gray.tobytes()), dtype=torch.uint8).float() / 255
-        values = values.reshape(1, 1, gray.height, gray.width)
+        values = to_tensor(_gray(load_image(mask)))[:, :1]
     if values.shape[-2:] != (height, width):
         values = F.interpolate(values, (height, width), mode="bilinear", align_corners=False, antialias=True)
     return values

@@ -18,9 +18,12 @@ from PIL import ExifTags, Image
 from metastyle_hub.config import expanded
 from metastyle_hub.errors import ImageError
 from metastyle_hub.images.decoding import decode_image, quoted, reason
-from metastyle_hub.images.transforms import check_shape
+from metastyle_hub.images.transforms import one_image
 
-__all__ = ["WRITABLE", "check_writable", "encode_deep_png", "encode_image", "save_image", "write_bytes"]
+__all__ = [
+    "WRITABLE", "check_writable", "encode_deep_png", "encode_image", "refusal", "replace_file", "save_image",
+    "write_bytes",
+]  # fmt: skip
 
 # No subsampling and quality 95: brush strokes are fine colored detail, which 4:2:0 smears visibly.
 _FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -49,21 +52,26 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
     >>> check_writable("out/starry.jpg")
     """
-    target, name = expanded(path), quoted(path)
-    if target.suffix.lower() not in _FORMATS:
-        raise ImageError(f"{name} names no image format to write; end it in one of {', '.join(WRITABLE)}.")
+    if expanded(path).suffix.lower() not in _FORMATS:
+        raise ImageError(f"{quoted(path)} names no image format to write; end it in one of {', '.join(WRITABLE)}.")
+    if why := refusal(path):
+        raise ImageError(why)
+
+
+def refusal(path: str | os.PathLike[str]) -> str | None:
+    """Return the sentence that says why no file can be written to this path, or None. Nothing is created."""
+    name = quoted(path)
     try:
-        target = Path(os.path.realpath(target))  # a link stays, and its target is written
+        target = Path(os.path.realpath(expanded(path)))  # a link stays, and its target is written
         folder = next((p for p in target.parents if p.exists()), Path())
-        is_free = not target.is_dir() and folder.is_dir() and os.access(folder, os.W_OK)
+        is_free = (target.is_file() or not target.exists()) and folder.is_dir() and os.access(folder, os.W_OK)
         # the rights of root ignore the mode, by which the owner asked for protection
         is_protected = target.is_file() and not (target.stat().st_mode & 0o222 and os.access(target, os.W_OK))
     except (OSError, ValueError) as error:  # a name that is too long; a zero byte
-        raise ImageError(f"{name} cannot be written: {reason(error)}; try another place.") from error
+        return f"{name} cannot be written: {reason(error)}; try another place."
     if is_protected:
-        raise ImageError(f"{name} is write-protected; choose another name, or allow writing to it.")
-    if not is_free:
-        raise ImageError(f"{name} cannot be written there; try another place.")
+        return f"{name} is write-protected; choose another name, or allow writing to it."
+    return None if is_free else f"{name} cannot be written there; try another place."
 
 
 def save_image(image: Image.Image, path: str | os.PathLike[str], *, software: str | None = None) -> None:
@@ -127,15 +135,14 @@ def encode_deep_png(
         software: the EXIF tag Software.
 
     Raises:
-        ImageError: for another shape.
+        ImageError: for another shape or dtype, NaN or infinity.
 
     Example::
 
         Path("deep.png").write_bytes(encode_deep_png(style.stylize(load_deep("scan.png"))))
     """
-    check_shape(pixels)
-    values = pixels.detach().to("cpu", torch.float32).reshape(3, *pixels.shape[-2:]).clamp(0, 1)
-    levels = (values * 65535).round().to(torch.int32).permute(1, 2, 0).numpy().astype(">u2")  # (H, W, 3)
+    values = one_image(pixels).cpu().permute(1, 2, 0)  # (H, W, 3)
+    levels = (values * 65535).round().to(torch.int32).numpy().astype(">u2")
     if alpha is not None:
         levels = np.concatenate([levels, (np.asarray(alpha)[..., None] * np.uint16(257)).astype(">u2")], -1)
     height, width, channels = levels.shape
@@ -173,11 +180,20 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("xb") as file:
             file.write(data)
-        if target.exists():
-            partial.chmod(target.stat().st_mode & 0o7777)
-        partial.replace(target)
+        replace_file(partial, target)
     except (OSError, ValueError) as error:
         raise ImageError(f"{quoted(path)} cannot be written: {reason(error)}; try another place.") from error
     finally:
         with contextlib.suppress(OSError, ValueError):  # without a folder there is nothing to remove
             partial.unlink(missing_ok=True)
+
+
+def replace_file(partial: Path, target: Path) -> None:
+    """Move a finished file to its place, with the mode of the file that it replaces.
+
+    Raises:
+        OSError: if it cannot be moved.
+    """
+    if target.exists():
+        partial.chmod(target.stat().st_mode & 0o7777)
+    partial.replace(target)

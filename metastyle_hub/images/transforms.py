@@ -17,6 +17,7 @@ __all__ = [
     "center_crop",
     "check_shape",
     "crop_back",
+    "one_image",
     "pad_to_multiple",
     "preserve_color",
     "resize_long_side",
@@ -157,6 +158,30 @@ def check_shape(tensor: torch.Tensor) -> None:
         raise ImageError(f"An image tensor must have the shape (3, H, W) or (B, 3, H, W), got {shape}; {hint}.")
     if not tensor.dtype.is_floating_point:
         raise ImageError(f"An image tensor must be float in [0, 1], got {tensor.dtype}; use x.float() / 255.")
+
+
+def one_image(tensor: torch.Tensor) -> torch.Tensor:
+    """Return an image as float32 (3, H, W), clamped to [0, 1].
+
+    Args:
+        tensor: (3, H, W) or (1, 3, H, W), float.
+
+    Raises:
+        ImageError: for another shape or dtype, NaN or infinity.
+
+    >>> one_image(torch.full((1, 3, 48, 64), 1.5)).shape
+    torch.Size([3, 48, 64])
+    """
+    check_shape(tensor)
+    if tensor.ndim == 4:
+        if len(tensor) != 1:
+            raise ImageError(f"A batch of {len(tensor)} is not one image; convert them one at a time.")
+        tensor = tensor[0]
+    # float32 first: half precision cannot represent all 256 levels
+    values = tensor.detach().to(torch.float32)
+    if not bool(torch.isfinite(values).all()):
+        raise ImageError("The image tensor holds NaN or infinite values; make every value a number in [0, 1].")
+    return values.clamp(0, 1)
 
 
 def _resize(tensor: torch.Tensor, size: int, side: int) -> torch.Tensor:

@@ -1,13 +1,17 @@
-"""M(.; w) without gradients: the function of `TransformerNet.forward` with less arithmetic and fewer passes.
+"""Inference, M(.; w) without gradients: the function of `TransformerNet.forward`, which is what defines it.
 
-Maps of doubled resolution are kept as phases (`phases.py`). Norms write into the padded input of the next convolution,
-and bias maps are added to the channels that carry them. Maps are channels-first, one image at a time, so a batch gives
-the values of its images bit for bit.
+    upsampling, 3x3 convolution    to phases, without the upsampled map (`phases.py`)     upsampled_convolution
+    9x9 convolution to RGB         from phases to phases                                  phased_to_rgb
+    norm, ReLU, padding            into the padded input of the next convolution          normalize, mirror
+
+`infer` joins these parts for whole images, `tiling.py` for tiles. Maps are channels-first, one image at a time, so a
+batch gives the values of its images bit for bit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from itertools import product
 
 import torch
@@ -18,7 +22,17 @@ from metastyle_hub.networks.backends import Convolve, convolution, resolve_backe
 from metastyle_hub.networks.phases import phase_kernel, phases, upsampling_kernel
 from metastyle_hub.networks.transformer_net import TransformerNet, logits_to_image, transform
 
-__all__ = ["center", "infer", "mirror", "normalize", "phased_to_rgb", "residual_blocks", "upsampled_convolution"]
+__all__ = [
+    "center",
+    "conv_of",
+    "infer",
+    "mirror",
+    "norm_of",
+    "normalize",
+    "phased_to_rgb",
+    "residual_blocks",
+    "upsampled_convolution",
+]
 
 _EPS = 1e-5  # of F.instance_norm
 
@@ -52,21 +66,26 @@ def infer(
         return transform(network, parameters, images, dtype)
     logits = []
     for i, image in enumerate(images.to(dtype)):
-        own = {name: (p[i] if p.ndim > network.get_parameter(name).ndim else p) for name, p in parameters.items()}
-        logits.append(_logits(network, {name: p.to(dtype) for name, p in own.items()}, image, convolution(chosen)))
+        own = {n: (p[i] if p.ndim > network.get_parameter(n).ndim else p).to(dtype) for n, p in parameters.items()}
+        logits.append(_logits(network, own, image, convolution(chosen)))
     return logits_to_image(network, torch.stack(logits))
+
+
+def conv_of(parameters: Mapping[str, Tensor], layer: str) -> tuple[Tensor, Tensor]:
+    """Return weight and bias of a layer's convolution."""
+    return parameters[f"{layer}.conv.weight"], parameters[f"{layer}.conv.bias"]
+
+
+def norm_of(parameters: Mapping[str, Tensor], layer: str) -> tuple[Tensor, Tensor]:
+    """Return weight and bias of a layer's instance norm."""
+    return parameters[f"{layer}.norm.weight"], parameters[f"{layer}.norm.bias"]
 
 
 def _logits(network: TransformerNet, parameters: Mapping[str, Tensor], image: Tensor, convolve: Convolve) -> Tensor:
     """Return the logits of one image: (3, H, W) -> (3, H, W)."""
     n, mode = network.config.width, network.config.upsampling
     height, width = image.shape[-2:]
-
-    def conv(name: str) -> tuple[Tensor, Tensor]:
-        return parameters[f"{name}.conv.weight"], parameters[f"{name}.conv.bias"]
-
-    def norm(name: str) -> tuple[Tensor, Tensor]:
-        return parameters[f"{name}.norm.weight"], parameters[f"{name}.norm.bias"]
+    conv, norm = partial(conv_of, parameters), partial(norm_of, parameters)
 
     def padded(x: Tensor, name: str, bias_map: Tensor | None = None, edge: int = 1) -> Tensor:
         """The input of the next 3x3 convolution: relu(norm(x)), padded by 1."""
@@ -95,12 +114,10 @@ def residual_blocks(network: TransformerNet, parameters: Mapping[str, Tensor], x
     inner, y = x[None, None, :, 1:-1, 1:-1], torch.empty_like(x)
     for i in range(len(network.residual_blocks)):
         first, second = (f"residual_blocks.{i}.{part}" for part in ("first", "second"))
-        z = convolve(x, parameters[f"{first}.conv.weight"], parameters[f"{first}.conv.bias"])
-        norm = parameters[f"{first}.norm.weight"], parameters[f"{first}.norm.bias"]
-        normalize(z[None, None], *norm, y[None, None, :, 1:-1, 1:-1])
-        z = convolve(mirror(y, 1), parameters[f"{second}.conv.weight"], parameters[f"{second}.conv.bias"])
-        norm = parameters[f"{second}.norm.weight"], parameters[f"{second}.norm.bias"]
-        normalize(z[None, None], *norm, inner, relu=False, add=True)
+        z = convolve(x, *conv_of(parameters, first))
+        normalize(z[None, None], *norm_of(parameters, first), y[None, None, :, 1:-1, 1:-1])
+        z = convolve(mirror(y, 1), *conv_of(parameters, second))
+        normalize(z[None, None], *norm_of(parameters, second), inner, relu=False, add=True)
         mirror(x, 1)
 
 

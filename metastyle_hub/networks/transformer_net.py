@@ -302,7 +302,7 @@ def thread_network(
 class _HalfPrecisionNet(TransformerNet):
     """Convolutions in half precision; parameters and logits stay float32.
 
-    Tiles call the layers one by one and so stay in float32, where the statistics of large images are exact.
+    Images in tiles (`tiling.py`) stay in float32, where the statistics of large images are exact.
     """
 
     def __init__(self, config: NetworkConfig, output_activation: str, dtype: torch.dtype) -> None:

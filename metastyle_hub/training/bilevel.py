@@ -14,7 +14,6 @@ saturation, and activations free of outliers.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -26,6 +25,7 @@ from metastyle_hub.config import Config, option
 from metastyle_hub.losses import LossWeights, PerceptualLoss, outlier_penalty
 from metastyle_hub.networks.layers import binomial_filter
 from metastyle_hub.networks.param_groups import Parameters, norm_parameters
+from metastyle_hub.networks.schedules import cosine_decay
 from metastyle_hub.networks.transformer_net import NetworkConfig, TransformOutput, transform_with_activations
 
 __all__ = ["MetaBatch", "MetaLosses", "MetaTrainingConfig", "Regularizer", "inner_loop", "meta_loss", "regularizer"]
@@ -73,7 +73,7 @@ class MetaTrainingConfig(Config):
     def outer_lr_ratio(self, step: int) -> float:
         """Return the outer learning rate's share of its peak, 0 to 1."""
         warmup = min(1.0, (step + 1) / max(1, self.warmup_steps))
-        return warmup * 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.steps)))
+        return warmup * cosine_decay(step / self.steps)
 
 
 @dataclass(frozen=True)

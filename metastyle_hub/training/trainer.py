@@ -16,12 +16,14 @@ from torch import Tensor, nn
 
 from metastyle_hub.artifacts.serialization import fingerprint
 from metastyle_hub.data.datasets import CropConfig, ImageDataset, random_crops
-from metastyle_hub.errors import SettingError, first_line
+from metastyle_hub.errors import SettingError
 from metastyle_hub.losses import PerceptualLoss
 from metastyle_hub.model import MetaStyle
+from metastyle_hub.networks.checkpoints import read_checkpoint, write_checkpoint
 from metastyle_hub.networks.feature_extractor import FeatureExtractor
 from metastyle_hub.networks.layers import random_noise_offset
 from metastyle_hub.networks.param_groups import Parameters, norm_parameters
+from metastyle_hub.networks.schedules import average_decay
 from metastyle_hub.networks.transformer_net import TransformerNet
 from metastyle_hub.training.bilevel import MetaBatch, MetaTrainingConfig, meta_loss
 from metastyle_hub.training.optimizer import KernelMuon, is_kernel
@@ -136,21 +138,19 @@ class MetaTrainer:
         """Prepare what a subclass needs, before a checkpoint is read."""
 
     def _read_checkpoint(self) -> Mapping[str, object] | None:
-        """The checkpoint of the main process, on every process: disks of different machines may hold different ones."""
-        state: Mapping[str, object] | Exception | None = None
-        if self.accelerator.is_main_process and self.checkpoint and self.checkpoint.exists():
+        """Return the main process's checkpoint on every process: disks of other machines may hold other ones."""
+        state: Mapping[str, object] | SettingError | None = None
+        if self.accelerator.is_main_process and self.checkpoint:
             try:
-                state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
-            except Exception as error:  # unpickling fails in many ways
+                state = read_checkpoint(self.checkpoint)
+            except SettingError as error:  # every process has to raise it
                 state = error
         if self.accelerator.num_processes > 1:
             from accelerate.utils import broadcast_object_list
 
             (state,) = broadcast_object_list([state])
-        if isinstance(state, Exception) or not isinstance(state, Mapping | None):
-            raise SettingError(f"The checkpoint {self.checkpoint} is damaged; delete it, or use another folder.") from (
-                state if isinstance(state, Exception) else None
-            )
+        if isinstance(state, SettingError):
+            raise state
         return state
 
     def batches(self, step: int) -> list[MetaBatch]:
@@ -225,8 +225,8 @@ class MetaTrainer:
 
     @property
     def _current_decay(self) -> float:
-        """The decay of the EMA weights at this step: smaller at first, to forget the random start."""
-        return min(self.config.ema_decay, (self.step + 2) / (self.step + 11))
+        """The decay of the EMA weights at this step."""
+        return average_decay(self.config.ema_decay, self.step + 1)
 
     def run(self) -> Iterator[MetaStep]:
         """Yield the steps from here to `config.steps`; write checkpoints on the way and at the end."""
@@ -297,24 +297,17 @@ class MetaTrainer:
         self.step = int(state["step"])  # type: ignore[call-overload]
 
     def save(self) -> None:
-        """Write the checkpoint to a temporary file and rename it: a kill leaves the old or the new one whole."""
-        if self.checkpoint is None or not self.accelerator.is_main_process:
-            return
-        temporary = self.checkpoint.with_suffix(".tmp")
-        try:
-            self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(self.state_dict(), temporary)
-            temporary.replace(self.checkpoint)
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-            temporary.unlink(missing_ok=True)
-            raise OSError(
-                f"The checkpoint {self.checkpoint} cannot be written ({first_line(error)}); free space, and start "
-                "again from the last one, which is whole."
-            ) from error
+        """Write the checkpoint, from the main process.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
+        if self.checkpoint and self.accelerator.is_main_process:
+            write_checkpoint(self.checkpoint, self.state_dict())
 
 
 def _names_of(dataset: ImageDataset) -> str:
-    """The number of images, and a hash of the names of their files if they have such."""
+    """Return the number of images, and a hash of the names of their files if they have such."""
     names = [path.name for path in getattr(dataset, "paths", ())]
     digest = hashlib.sha256("\n".join(names).encode("utf-8", "surrogateescape")).hexdigest()[:12]
     return f"{len(dataset)} images{f', {digest}' if names else ''}"

@@ -5,6 +5,6 @@ temporal.py     temporal smoothing of static regions, and along the optical flow
 reader.py       open by content: demuxer.py for videos (PyAV, the extra `video`), animation.py (Pillow)
 timeline.py     times that increase, whatever the file states
 color.py        decoded frames to upright sRGB: high dynamic range, wide gamut, pixel shape
-writer.py       H.264 with audio.py, animations, yuv4mpeg; whole or not at all (interrupts.py)
-frames.py       frames and audio packets
+writer.py       H.264 with audio.py, animations, yuv4mpeg; whole or not at all
+frames.py       frames and audio packets; PyAV
 """

@@ -16,9 +16,9 @@ from PIL import Image
 from torch import Tensor
 
 from metastyle_hub.errors import ImageError
-from metastyle_hub.images.decoding import ImageLimits, decode, open_image, quoted, reason
+from metastyle_hub.images.decoding import ImageLimits, decode, decode_image, open_image, quoted, reason
 from metastyle_hub.images.files import read_bytes
-from metastyle_hub.images.io import load_image, to_pil, to_tensor
+from metastyle_hub.images.io import to_pil, to_tensor
 from metastyle_hub.video.frames import AudioPacket, Frame
 
 __all__ = ["ANIMATIONS", "Animation", "AnimationSource", "is_animation"]
@@ -61,7 +61,7 @@ class AnimationSource:
     """
 
     def __init__(self, path: Path, limits: ImageLimits) -> None:
-        self.name, self.audio, data = path.name, list[Any](), read_bytes(path, limits)
+        self.name, self._limits, self.audio, data = quoted(path), limits, list[Any](), read_bytes(path, limits)
         decode(data, quoted(path), limits)  # raises ImageError for a damaged file
         self._image = open_image(data)
         self._image.load()
@@ -89,7 +89,7 @@ class AnimationSource:
                     raise ImageError(f"{self.name} cannot be decoded: {reason(error)}; export it again.") from error
                 log.warning("%s is broken after frame %d (%s); it ends there.", self.name, index, reason(error))
                 return
-            image, duration = load_image(image), _duration(self._image)
+            image, duration = decode_image(image, self._limits), _duration(self._image)
             alpha = None
             if image.mode == "RGBA":
                 alpha = to_tensor(image.getchannel("A"))[:, :1]  # (1, 1, H, W)
@@ -123,7 +123,7 @@ class Animation:
 
     def add(self, frame: Frame) -> None:
         """Append a frame."""
-        self._images.append(with_frame_alpha(frame.image, frame.alpha))
+        self._images.append(_to_image(frame.image, frame.alpha))
         self._starts.append(frame.start)
 
     def save(self, file: IO[bytes], format: str, last: Fraction) -> None:
@@ -155,7 +155,7 @@ class Animation:
         file.write(data)
 
 
-def with_frame_alpha(image: Tensor, alpha: Tensor | None) -> Image.Image:
+def _to_image(image: Tensor, alpha: Tensor | None) -> Image.Image:
     """Convert a frame (1, 3, H, W) to an "RGB" image, or with its alpha (1, 1, H, W) to "RGBA"."""
     rgb = to_pil(image)
     if alpha is not None:

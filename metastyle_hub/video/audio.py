@@ -9,8 +9,7 @@ from fractions import Fraction
 from io import BytesIO
 from typing import Any
 
-from metastyle_hub.errors import first_line
-from metastyle_hub.video.frames import AudioPacket, pyav
+from metastyle_hub.video.frames import AudioPacket, cause_of, pyav
 
 __all__ = ["AudioTrack"]
 
@@ -85,7 +84,7 @@ class AudioTrack:
                     for frame in packet.decode():
                         self._encode(frame)
             except (pyav().FFmpegError, ValueError) as error:
-                self._errors, self._cause = self._errors + 1, first_line(getattr(error, "strerror", None) or error)
+                self._errors, self._cause = self._errors + 1, cause_of(error)
 
     def finish(self) -> None:
         """Write what encoders still hold. Packets that wait lie behind the last image, and are dropped."""
@@ -95,7 +94,7 @@ class AudioTrack:
                     self._encode(frame)
                 self._container.mux(self._stream.encode(None))
             except (pyav().FFmpegError, ValueError) as error:
-                self._errors, self._cause = self._errors + 1, first_line(getattr(error, "strerror", None) or error)
+                self._errors, self._cause = self._errors + 1, cause_of(error)
         if self._errors:
             log.warning("%d packets of the audio of %s are left out (%s).", self._errors, self._name, self._cause)
 

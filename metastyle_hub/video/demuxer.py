@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
-from metastyle_hub.errors import ImageError, VideoError, first_line
+from metastyle_hub.errors import ImageError, VideoError
 from metastyle_hub.images.decoding import ImageLimits, check_pixels
 from metastyle_hub.video.color import upright_rgb
-from metastyle_hub.video.frames import AudioPacket, Frame, pyav
+from metastyle_hub.video.frames import AudioPacket, Frame, cause_of, pyav
 from metastyle_hub.video.timeline import Timeline
 
 __all__ = ["StreamSource"]
@@ -55,7 +55,7 @@ class StreamSource:
             options = {"fd": str(descriptor), "protocol_whitelist": "fd"}
             self._container = av.open("fd:", options=options, metadata_errors="replace")
         except (av.FFmpegError, OSError, ValueError) as error:
-            raise VideoError(f"{name} is no video that can be read ({_cause(error)}); convert it first.") from error
+            raise VideoError(f"{name} is no video that can be read ({cause_of(error)}); convert it first.") from error
         try:
             self._video = _video_stream(self._container, name)
             check_pixels(name, self._video.width, self._video.height, limits)
@@ -101,7 +101,7 @@ class StreamSource:
             try:
                 frames = [self._frame(decoded) for decoded in packet.decode()]
             except (pyav().FFmpegError, ImageError, ValueError) as error:  # the frames before and after it are usable
-                errors, cause = errors + 1, _cause(error)
+                errors, cause = errors + 1, cause_of(error)
                 continue
             self._frames += len(frames)
             yield from frames
@@ -151,7 +151,7 @@ class StreamSource:
                 errors += 1
                 if errors < _MAX_ERRORS and isinstance(error, av.InvalidDataError):
                     continue
-                cause = _cause(error)
+                cause = cause_of(error)
                 if not self._frames:
                     raise VideoError(f"{self.name} cannot be read ({cause}); convert it first.") from error
                 # usually an interrupted download
@@ -223,7 +223,3 @@ def _video_stream(container: Any, name: str) -> Any:
         raise VideoError(f"{name} has no {kind}; choose another file.")
     default = av.stream.Disposition.default
     return max(streams, key=lambda s: (s.frames != 1, bool(s.disposition & default), s.width * s.height))
-
-
-def _cause(error: Exception) -> str:
-    return first_line(getattr(error, "strerror", None) or error)

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from metastyle_hub.video.temporal import TemporalState, distance
 
-__all__ = ["has_optical_flow", "warp_state"]
+__all__ = ["has_optical_flow", "sample", "warp_state"]
 
 _SMALLEST_SIDE = 32  # pixels, below which the search has no coarse level
 _STATIC = 0.25  # pixels
@@ -64,10 +64,10 @@ def warp_state(previous: TemporalState, frame: Tensor) -> TemporalState:
     back = back * (back.norm(dim=1, keepdim=True) >= _STATIC)
     if not bool(back.any()):
         return previous
-    disagreement = back + _sample(_flow(before, now).to(frame), back, "bilinear")
+    disagreement = back + sample(_flow(before, now).to(frame), back, "bilinear")
     visible = (1.5 - disagreement.norm(dim=1, keepdim=True)).clamp(0, 1)  # (1, 1, H, W)
     both = torch.cat([previous.reference, previous.output], 1)  # (1, 6, H, W)
-    reference, output = _sample(both, back, "bicubic").clamp(0, 1).split(3, 1)
+    reference, output = sample(both, back).clamp(0, 1).split(3, 1)
     static = distance(frame, previous.reference) <= distance(frame, reference)
     return TemporalState(
         torch.where(static, previous.reference, reference),
@@ -90,8 +90,8 @@ def _flow(first: np.ndarray[Any, Any], second: np.ndarray[Any, Any]) -> Tensor:
     return torch.from_numpy(search.calc(first, second, None)).permute(2, 0, 1)[None]
 
 
-def _sample(image: Tensor, flow: Tensor, mode: str) -> Tensor:
-    """Return image(p + flow(p)); beyond the border its edge."""
+def sample(image: Tensor, flow: Tensor, mode: str = "bicubic") -> Tensor:
+    """Return image(p + flow(p)), (1, C, H, W) for a flow (1, 2, H, W) in pixels; beyond the border its edge."""
     height, width = image.shape[-2:]
     y, x = torch.meshgrid(torch.arange(height).to(flow), torch.arange(width).to(flow), indexing="ij")
     grid = torch.stack([(x + flow[0, 0]) * 2 / (width - 1) - 1, (y + flow[0, 1]) * 2 / (height - 1) - 1], -1)[None]

@@ -1,4 +1,4 @@
-"""What readers yield and writers take: frames, and packets of audio, with their times."""
+"""What readers yield and writers take: frames, and packets of audio, with their times; PyAV and its errors."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from metastyle_hub.errors import VideoError
+from metastyle_hub.errors import VideoError, first_line
 
-__all__ = ["AudioPacket", "Frame", "pyav"]
+__all__ = ["AudioPacket", "Frame", "cause_of", "pyav"]
 
 
 @dataclass(frozen=True)
@@ -46,3 +46,8 @@ def pyav() -> Any:
             "(.gif, .webp), which do not need it."
         ) from error
     return av
+
+
+def cause_of(error: Exception) -> str:
+    """Return what an error of PyAV or the system means, without its number and file name."""
+    return first_line(getattr(error, "strerror", None) or error)

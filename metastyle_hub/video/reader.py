@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from pathlib import Path
 
-from metastyle_hub.errors import VideoError, first_line
+from metastyle_hub.config import expanded
+from metastyle_hub.errors import VideoError
 from metastyle_hub.images.decoding import DEFAULT_LIMITS, ImageLimits, quoted
 from metastyle_hub.video.animation import AnimationSource, is_animation
 from metastyle_hub.video.demuxer import StreamSource
+from metastyle_hub.video.frames import cause_of
 
 __all__ = ["VideoSource", "is_pipe", "open_video"]
 
@@ -35,22 +36,22 @@ def open_video(source: str | os.PathLike[str], limits: ImageLimits = DEFAULT_LIM
     """
     if is_pipe(source):
         return StreamSource(0, "the standard input", limits)
-    path = Path(source).expanduser()
+    path = expanded(source)
     try:
         if not path.is_file() and not stat.S_ISFIFO(path.stat().st_mode):
             raise VideoError(f"{quoted(path)} is not a file; name a video.")
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError as error:
-        raise VideoError(f"There is no file {path}; check its name.") from error
+        raise VideoError(f"There is no file {quoted(path)}; check its name.") from error
     except (OSError, ValueError) as error:  # no permission, too long a name, or a null byte in it
-        raise VideoError(f"{path} cannot be opened ({_cause(error)}); check its name and rights.") from error
+        raise VideoError(f"{quoted(path)} cannot be opened ({cause_of(error)}); check its name and rights.") from error
     try:
         head = b""
         with contextlib.suppress(OSError):  # a named pipe
             head = os.pread(descriptor, 64, 0)
         if is_animation(head):
             return AnimationSource(path, limits)
-        return StreamSource(descriptor, str(path), limits)
+        return StreamSource(descriptor, quoted(path), limits)
     finally:
         os.close(descriptor)
 
@@ -62,7 +63,3 @@ def is_pipe(name: str | os.PathLike[str]) -> bool:
     (True, False)
     """
     return os.fspath(name) == "-"
-
-
-def _cause(error: Exception) -> str:
-    return error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)

@@ -6,13 +6,13 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from metastyle_hub.config import Config, option
+from metastyle_hub.config import Config, expanded, option
 from metastyle_hub.errors import SettingError, VideoError
+from metastyle_hub.images.decoding import quoted
 from metastyle_hub.images.transforms import resize_short_side
 from metastyle_hub.video.flow import has_optical_flow, warp_state
 from metastyle_hub.video.frames import AudioPacket, Frame
@@ -80,8 +80,8 @@ def stylize_video(
             raise SettingError(f"{name} must be at least 1, got {value}.")
     path = check_target(target)
     with contextlib.suppress(OSError):  # one of them does not exist
-        if not is_pipe(source) and path.samefile(Path(source).expanduser()):
-            raise VideoError(f"{path} is the source itself; name another target.")
+        if not is_pipe(source) and path.samefile(expanded(source)):
+            raise VideoError(f"{quoted(path)} is the source itself; name another target.")
     return _stylize(stylize_frame, open_video(source), target, config or VideoConfig(), size, max_frames)
 
 

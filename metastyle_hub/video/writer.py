@@ -14,12 +14,14 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from metastyle_hub.errors import VideoError, first_line
+from metastyle_hub.config import expanded
+from metastyle_hub.errors import VideoError
 from metastyle_hub.images.decoding import quoted
+from metastyle_hub.images.output import refusal, replace_file
+from metastyle_hub.signals import interrupts_held
 from metastyle_hub.video.animation import ANIMATIONS, Animation
 from metastyle_hub.video.audio import AudioTrack
-from metastyle_hub.video.frames import AudioPacket, Frame, pyav
-from metastyle_hub.video.interrupts import interrupts_held
+from metastyle_hub.video.frames import AudioPacket, Frame, cause_of, pyav
 from metastyle_hub.video.reader import VideoSource, is_pipe
 
 __all__ = ["VideoWriter", "check_target"]
@@ -39,7 +41,7 @@ def check_target(target: str | os.PathLike[str]) -> Path:
         VideoError: for a suffix of no writable format, a place where no file can be created, a write-protected file, or
             without PyAV.
     """
-    path = Path(target).expanduser()
+    path = expanded(target)
     if is_pipe(target):
         pyav()
         return path
@@ -47,17 +49,8 @@ def check_target(target: str | os.PathLike[str]) -> Path:
     if suffix not in (*_CONTAINERS, *ANIMATIONS):
         suffixes = ", ".join((*_CONTAINERS, *ANIMATIONS))
         raise VideoError(f"{quoted(path)} names no video format to write; end it in one of {suffixes}.")
-    try:
-        place = path.resolve()  # a link stays, and its target is written
-        folder = next((parent for parent in place.parents if parent.exists()), Path())
-        fits = folder.is_dir() and os.access(folder, os.W_OK) and (place.is_file() or not place.exists())
-        protected = place.is_file() and not (place.stat().st_mode & 0o222 and os.access(place, os.W_OK))
-    except (OSError, RuntimeError, ValueError) as error:  # a name that is too long, a loop of links, a null byte
-        raise VideoError(f"{quoted(path)} cannot be written ({first_line(error)}); try another place.") from error
-    if protected:
-        raise VideoError(f"{quoted(path)} is write-protected; name another target, or change its mode.")
-    if not fits:
-        raise VideoError(f"{quoted(path)} cannot be written there; try another place.")
+    if why := refusal(path):
+        raise VideoError(why)
     if suffix in _CONTAINERS:
         pyav()
     else:
@@ -85,7 +78,7 @@ class VideoWriter:
     def __init__(self, target: str | os.PathLike[str], source: VideoSource, crf: int) -> None:
         self.target, self._source, self._crf = check_target(target), source, crf
         self._is_pipe = is_pipe(target)
-        self._place = self.target.resolve()
+        self._place = Path(os.path.realpath(self.target))  # a link stays, and its target is written
         self._partial = self._place.with_name(f".{secrets.token_hex(8)}.tmp")
         self._container: Any = None
         self._video: Any = None
@@ -103,10 +96,8 @@ class VideoWriter:
             VideoError: if it cannot be written.
             BrokenPipeError: if no one reads the standard output any more.
         """
-        with (
-            self._errors(),
-            interrupts_held(),
-        ):  # a packet lost between encoder and file would spoil the frames after it
+        # a packet lost between encoder and file would spoil the frames after it
+        with self._errors(), interrupts_held():
             if self._animation is not None:
                 self._animation.add(frame)
             else:
@@ -155,7 +146,7 @@ class VideoWriter:
                     self._container.mux(packet)
                 self._container.close()
             if not self._is_pipe:
-                self._partial.replace(self._place)
+                replace_file(self._partial, self._place)
             self._is_finished = True
         return True
 
@@ -178,8 +169,9 @@ class VideoWriter:
             self.discard()
             if self._is_pipe and isinstance(error, BrokenPipeError):
                 raise BrokenPipeError(*error.args) from error
-            cause = first_line(getattr(error, "strerror", None) or error)
-            raise VideoError(f"{self.target} cannot be written ({cause}); try another place or format.") from error
+            raise VideoError(
+                f"{quoted(self.target)} cannot be written ({cause_of(error)}); try another place or format."
+            ) from error
 
     def _open(self, image: Tensor) -> None:
         height, width = image.shape[-2:]

@@ -13,19 +13,19 @@ from __future__ import annotations
 import argparse
 import importlib
 from collections.abc import Callable
+from contextlib import closing
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from metastyle_hub import MetaStyle, VideoConfig
 from metastyle_hub.images.io import load_image, to_tensor
 from metastyle_hub.images.transforms import resize_short_side
-from metastyle_hub.video.flow import warp_state
+from metastyle_hub.video.flow import sample, warp_state
 from metastyle_hub.video.frames import Frame
 from metastyle_hub.video.reader import open_video
 from metastyle_hub.video.temporal import TemporalState, temporal_smoothing
@@ -35,14 +35,6 @@ _NOISE = 2 / 255
 _SETTLED = 5  # frames after which smoothing has its full effect
 
 Flow = tuple[Tensor, Tensor]  # (1, 2, H, W) in pixels, and (1, 1, H, W) where it is known
-
-
-def sample(image: Tensor, flow: Tensor) -> Tensor:
-    """Return image(p + flow(p)), bicubic."""
-    height, width = image.shape[-2:]
-    y, x = torch.meshgrid(torch.arange(height).to(flow), torch.arange(width).to(flow), indexing="ij")
-    grid = torch.stack([(x + flow[0, 0]) * 2 / (width - 1) - 1, (y + flow[0, 1]) * 2 / (height - 1) - 1], -1)[None]
-    return F.grid_sample(image, grid, mode="bicubic", padding_mode="border", align_corners=True)
 
 
 def panned(photo: Tensor, frames: int, size: int) -> tuple[list[Tensor], list[Flow]]:
@@ -119,24 +111,21 @@ def main() -> None:
             if source.suffix.lower() in (".jpg", ".jpeg", ".png"):
                 frames, flows = panned(to_tensor(load_image(source)), args.frames, args.size)
             else:
-                parts = (part.image for part in open_video(source) if isinstance(part, Frame))
-                frames = [resize_short_side(image, args.size) for image in islice(parts, args.frames)]
+                with closing(open_video(source)) as video:
+                    parts = (part.image for part in video if isinstance(part, Frame))
+                    frames = [resize_short_side(image, args.size) for image in islice(parts, args.frames)]
                 flows = farneback(frames)
             stylized = [style.stylize(frame) for frame in frames]
-            static = smoothed(frames, stylized, lambda state, frame: state)
             ways = {
                 "no smoothing": stylized,
-                "static regions": static,
+                "static regions": smoothed(frames, stylized, lambda state, frame: state),
                 "optical flow": smoothed(frames, stylized, warp_state),
             }
+            errors = {name: warp_error(outputs, flows) for name, outputs in ways.items()}
             for name, outputs in ways.items():
-                error = warp_error(outputs, flows)
                 sharp = 255 * float((outputs[-1].diff(dim=-1)).abs().mean())
-                share = error / warp_error(static, flows)
-                print(
-                    f"| {Path(folder).name} | {source.stem} | {name} | {error:.2f} | {share:.2f} | {sharp:.1f} |",
-                    flush=True,
-                )
+                row = f"{errors[name]:.2f} | {errors[name] / errors['static regions']:.2f} | {sharp:.1f}"
+                print(f"| {Path(folder).name} | {source.stem} | {name} | {row} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -188,7 +188,8 @@ def table_as_markdown(rows: Sequence[Row], figures: dict[str, Figures], scale: S
             notes.append(row.note)
         cells = [row.name + (f" [{len(notes)}]" if row.note else ""), f"{f.parameters:,}", row.paper, row.styles]
         cells += [str(spread[side]) for side in scale.sides for spread in (f.known, f.new)]
-        cells += [str(f.style[scale.sides[0]]), f"{f.known[large].median / figures[ours].known[large].median:.3g} x"]
+        ratio = f.known[large].median / figures[ours].known[large].median
+        cells += [str(f.style[scale.sides[0]]), f"{ratio:.3g} x" if ratio < 1000 else f"{ratio:,.0f} x"]
         cells += ["" if f.peak_mb is None else f"{f.peak_mb:.0f}"]
         cells += ["" if row.times is None else f"{row.times[0]:g} / {row.times[1]:g}"]
         lines.append("| " + " | ".join(cells) + " |")

@@ -8,7 +8,7 @@ scope.addEventListener("install", (/** @type {any} */ event) => {
   event.waitUntil((async () => {
     const { offline } = await (await fetch("files.json", { cache: "no-store" })).json();
     const cache = await caches.open(cacheName);
-    await cache.addAll(offline);
+    await cache.addAll(offline.map((/** @type {string} */ path) => new Request(path, { cache: "no-cache" })));
   })());
 });
 

@@ -68,6 +68,10 @@ def test_an_interrupted_training_continues(tmp_path):
     with pytest.raises(SettingError) as error:
         list(train(resumed, *data, config.replace(crop_size=48), file))
     assert "48" in str(error.value) and str(file) in str(error.value)
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(SettingError) as error:
+        list(train(resumed, *data, config, file))
+    assert str(file) in str(error.value) and "\n" not in str(error.value)
 
 
 def test_trained_tensors_are_loaded_all_or_none():

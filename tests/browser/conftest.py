@@ -20,7 +20,6 @@ from metastyle_hub.networks.style_predictor import MAX_STYLE_SCALES, StylePredic
 from metastyle_hub.networks.transformer_net import NetworkConfig
 
 CHROMIUM = Path("/usr/bin/chromium")
-PACKAGE = Path(site.__file__).parents[1]
 NETWORK = NetworkConfig(width=16, residual_blocks=1)
 RECIPE = AdaptationConfig(steps=4, crop_size=64, batch_size=2, precision="float32")
 
@@ -49,13 +48,12 @@ def styles(base: MetaStyle, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 def address(base, styles, request) -> Iterator[str]:
     """The address of the page, served from this machine.
 
-    An export takes half a minute, so it is kept as long as its sources are the same.
+    An export takes half a minute, so it is kept; `build_site` repeats it when its sources change, and a change of this
+    module gives another folder.
     """
     browser = pytest.importorskip("metastyle_hub.export.browser", reason="onnx is missing: pip install '.[export]'")
-    sources = [*(PACKAGE / "export").glob("*.py"), *(PACKAGE / "networks").glob("*.py"), PACKAGE / "losses.py"]
-    text = "".join(path.read_text(encoding="utf-8") for path in [*sorted(sources), Path(__file__)]) + torch.__version__
-    folder = request.config.cache.mkdir(f"browser-{hashlib.sha256(text.encode()).hexdigest()[:12]}")
-
+    own = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]  # decides the recipe
+    folder = request.config.cache.mkdir(f"browser-{own}")
     offered = styles["mosaic_sun"].origin.folder.parent
 
     def export(*arguments):

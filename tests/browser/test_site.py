@@ -5,10 +5,14 @@ from __future__ import annotations
 import http.client
 import shutil
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import tiny
 
+from metastyle_hub import MetaStyle
+from metastyle_hub.artifacts.serialization import Artifact
 from metastyle_hub.cli.site import site_server
 from metastyle_hub.errors import ExportError
 from metastyle_hub.export.site import CHECKOUT_PAGE, build_site
@@ -22,6 +26,28 @@ def test_without_sources_or_npm_there_is_one_sentence(tmp_path: Path, monkeypatc
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ExportError, match="npm"):
         build_site(page=page)
+
+
+def test_graphs_stay_until_a_style_changes(tmp_path: Path, base: MetaStyle) -> None:
+    exported: list[set[str]] = []
+
+    def export(base: Artifact, styles: Mapping[str, Artifact], folder: Path) -> None:
+        exported.append(set(styles))
+        folder.mkdir()
+
+    def build() -> None:
+        try:
+            build_site(tmp_path / "site", base=base.origin.folder, styles=tmp_path / "styles", export=export)
+        except ExportError as error:
+            pytest.skip(str(error))
+
+    tiny.random_style(base, tmp_path / "styles" / "wave", "norm", 0)
+    build()
+    build()
+    assert exported == [{"wave"}]
+    tiny.random_style(base, tmp_path / "styles" / "wave", "norm", 1)
+    build()
+    assert exported == [{"wave"}, {"wave"}]
 
 
 def test_the_server_isolates_the_page_and_names_types(tmp_path: Path) -> None:

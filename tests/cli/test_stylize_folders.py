@@ -128,6 +128,14 @@ def test_every_file_that_is_left_out_is_named_with_its_reason(home, capsys):
     assert set(contents("results")) == {"a_starry.png", "b_starry.jfif"}
 
 
+def test_a_huge_photo_is_one_line_without_a_warning_of_pillow(home, capsys, recwarn):
+    photos("holiday", "a.png")
+    Image.new("1", (10_000, 10_000)).save("holiday/huge.png")
+    recwarn.clear()
+    assert "10000x10000" in refused(capsys, "stylize", "holiday", "-s", "starry", "-o", "results")
+    assert not [warning for warning in recwarn if issubclass(warning.category, Image.DecompressionBombWarning)]
+
+
 def test_long_names_are_cut_and_stay_distinct(home):
     long = ["x" * 248 + ".png", "x" * 247 + "y.png", "é" * 120 + ".png"]
     photos("holiday", " ".join(long))

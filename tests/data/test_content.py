@@ -47,11 +47,14 @@ def test_an_image_may_come_in_any_form(tmp_path):
         assert 0.35 < share_of_red(dataset, 100) < 0.65
 
 
-def test_a_folder_is_used_alone(tmp_path):
+def test_a_folder_is_used_alone(tmp_path, monkeypatch):
     tiny.image(RED).save(tmp_path / "a.png")
     dataset = content_dataset(tmp_path)
     assert isinstance(dataset, FolderDataset) and len(dataset) == 1
     assert share_of_red(content_dataset(str(tmp_path)), 20) == 1
+    monkeypatch.setenv("HOME", str(tmp_path.parent))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path.parent))
+    assert isinstance(content_dataset(f"~/{tmp_path.name}"), FolderDataset)
 
 
 def test_a_dataset_is_used_as_it_is():

@@ -55,6 +55,13 @@ def test_a_replaced_file_keeps_its_mode(tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
+@posix
+def test_what_is_no_file_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ImageError):
+        check_writable(tmp_path / "pipe.png")
+
+
 def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
@@ -103,6 +110,12 @@ def test_16_bits_keep_transparency(tmp_path):
     alpha = Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4) * 20)
     (tmp_path / "deep.png").write_bytes(encode_deep_png(torch.rand(3, 3, 4), alpha))
     assert np.array_equal(np.asarray(Image.open(tmp_path / "deep.png").getchannel("A")), np.asarray(alpha))
+
+
+@pytest.mark.parametrize("pixels", [torch.zeros(2, 3, 4, 5), torch.full((3, 4, 5), float("nan"))])
+def test_what_is_no_image_is_not_written_in_16_bits(pixels):
+    with pytest.raises(ImageError):
+        encode_deep_png(pixels)
 
 
 def test_other_images_have_their_8_bits(tmp_path):

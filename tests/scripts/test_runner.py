@@ -201,11 +201,12 @@ def test_both_evaluation_networks_have_the_same_taps(tmp_path: Path, monkeypatch
 
 def test_the_measure_has_two_terms_at_full_size_or_style_at_three_scales(inputs: Path) -> None:
     loss = load_evaluation_loss(inputs / "vgg.safetensors")
-    assert loss.feature_extractor.name == "vgg19_oxford" and loss.scales == 1
+    assert loss.feature_extractor.name == "vgg19_oxford" and loss.weights.compared_scales == 1
     w = loss.weights
     assert (w.content_weight, w.style_weight) == (1, 10)
     assert (w.tone_weight, w.tv_weight, w.checkerboard_weight, w.coarse_weight) == (0, 0, 0, 0)
-    assert load_evaluation_loss(inputs / "vgg.safetensors", coarse_weight=1.0).scales == MAX_STYLE_SCALES
+    weights = load_evaluation_loss(inputs / "vgg.safetensors", coarse_weight=1.0).weights
+    assert weights.compared_scales == MAX_STYLE_SCALES
 
 
 @pytest.mark.parametrize(("styles", "contents"), [(48, 64), (10, 7), (5, 3), (1, 1), (3, 49)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -161,7 +162,7 @@ def test_a_playlist_opens_no_other_file(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "name", ["2024-05-01T12:30:11.mp4", "-in.mp4", "a%03d.mp4", "pipe:0", "caf\udce9.mp4", "#?&.mp4"]
+    "name", ["2024-05-01T12:30:11.mp4", "-in.mp4", "a%03d.mp4", "pipe:0", "caf\udce9.mp4", "#?&.mp4", "~nobody.mp4"]
 )
 def test_any_name_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str):
     monkeypatch.chdir(tmp_path)
@@ -185,10 +186,12 @@ def test_links_stay_and_write_protected_files_are_refused(tmp_path: Path, suffix
     source, place = mux(tmp_path / "in.mp4", IMAGES[:2]), tmp_path / "disk" / f"out{suffix}"
     place.parent.mkdir()
     place.write_bytes(b"before")
+    place.chmod(0o640)
     link = tmp_path / f"link{suffix}"
     link.symlink_to(place)
     copy(source, link)
     assert link.is_symlink() and len(frames_of(place)) == 2 and len(list(place.parent.iterdir())) == 1
+    assert stat.S_IMODE(place.stat().st_mode) == 0o640
     place.chmod(0o444)
     with pytest.raises(VideoError) as error:
         copy(source, place)

@@ -19,9 +19,8 @@ from torch import Tensor
 from videos import mux
 
 from metastyle_hub import MetaStyle, VideoConfig, VideoError
-from metastyle_hub.cli.signals import Terminated, interruptible
+from metastyle_hub.signals import Terminated, interruptible
 from metastyle_hub.video.frames import Frame
-from metastyle_hub.video.interrupts import interrupts_held
 from metastyle_hub.video.reader import open_video
 from metastyle_hub.video.stylize import stylize_video
 
@@ -147,17 +146,3 @@ def test_a_signal_keeps_the_frames_so_far(tmp_path: Path, number: signal.Signals
     frames = [part for part in open_video(tmp_path / f"out{suffix}") if isinstance(part, Frame)]
     assert len(frames) == 3 and not list(tmp_path.glob(".*"))
     assert all(torch.isfinite(frame.image).all() for frame in frames)
-
-
-@pytest.mark.usefixtures("signals_as_in_a_terminal")
-def test_a_signal_is_held_until_the_file_is_whole():
-    done = []
-    with pytest.raises(KeyboardInterrupt), interrupts_held():
-        os.kill(os.getpid(), signal.SIGINT)
-        done.append("whole")
-    assert done == ["whole"]
-    with pytest.raises(KeyboardInterrupt), interrupts_held():
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
-        done.append("late")  # the second one is not held
-    assert done == ["whole"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler

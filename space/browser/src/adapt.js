@@ -1,6 +1,6 @@
 /** Adaptation: gradient steps from a predicted initialization, each one run of a graph that holds loss, gradient and Adam. */
 
-import { resize, shortSideSize } from "./image.js";
+import { resize, shortSideSize, toPixels } from "./image.js";
 
 /** @typedef {import("./runtime.js").Runtime} Runtime */
 /** @typedef {import("./runtime.js").Named} Named */
@@ -77,23 +77,27 @@ export async function* adapt(runtime, { recipe: name, steps, start, grams, noise
   const keep = ["parameters_out", "m_out", "v_out"];
   const zeros = () => runtime.tensor([start.length], new Float32Array(start.length));
   /** @type {Named} */ let state = { parameters: runtime.tensor([start.length], start), m: zeros(), v: zeros() };
-  for (const [index, { graph, rates }] of recipe.schedules[steps].entries()) {
-    const { crops, position } = draw(index);
-    /** @type {Named} */ const feeds = {
-      ...state,
-      rates: runtime.tensor([rates.length], Float32Array.from(rates)),
-      crops: runtime.tensor([count, 3, size, size], crops),
-      ...noise.inputs(runtime, size, size, position),
-    };
-    const { inputs } = runtime.manifest.graphs[recipe.graphs[graph]];
-    for (const input of inputs) if (input.name in grams) feeds[input.name] = grams[input.name];
-    const result = await runtime.run(recipe.graphs[graph], feeds, keep);
-    for (const old of Object.values(state)) old.dispose(); // frees its memory on a GPU
-    state = { parameters: result.parameters_out, m: result.m_out, v: result.v_out };
-    const [total, content, style] = /** @type {Float32Array} */ (result.losses.data);
-    const { parameters } = state;
-    const read = async () => /** @type {Float32Array} */ (await parameters.getData()).slice();
-    yield { index: index + 1, losses: { total, content, style }, parameters: read };
+  const free = () => Object.values(state).forEach((tensor) => tensor.dispose()); // memory of a GPU
+  try {
+    for (const [index, { graph, rates }] of recipe.schedules[steps].entries()) {
+      const { crops, position } = draw(index);
+      /** @type {Named} */ const feeds = {
+        ...state,
+        rates: runtime.tensor([rates.length], Float32Array.from(rates)),
+        crops: runtime.tensor([count, 3, size, size], crops),
+        ...noise.inputs(runtime, size, size, position),
+      };
+      const { inputs } = runtime.manifest.graphs[recipe.graphs[graph]];
+      for (const input of inputs) if (input.name in grams) feeds[input.name] = grams[input.name];
+      const { parameters_out: parameters, m_out: m, v_out: v, losses } = await runtime.run(recipe.graphs[graph], feeds, keep);
+      free();
+      state = { parameters, m, v };
+      const [total, content, style] = /** @type {Float32Array} */ (losses.data);
+      const read = async () => /** @type {Float32Array} */ (await parameters.getData()).slice();
+      yield { index: index + 1, losses: { total, content, style }, parameters: read };
+    }
+  } finally {
+    free();
   }
 }
 
@@ -103,8 +107,6 @@ export async function* adapt(runtime, { recipe: name, steps, start, grams, noise
  */
 export function forCrops(photo, size) {
   if (Math.min(photo.width, photo.height) <= size) return photo;
-  const { width, height, data } = resize(photo, shortSideSize(photo, size));
-  const pixels = new Uint8ClampedArray(4 * width * height).fill(255);
-  for (let i = 0; i < width * height; i++) for (let c = 0; c < 3; c++) pixels[4 * i + c] = 255 * data[c * width * height + i];
-  return { width, height, data: pixels };
+  const planes = resize(photo, shortSideSize(photo, size));
+  return toPixels(planes, { left: 0, top: 0, width: planes.width, height: planes.height });
 }

@@ -12,7 +12,7 @@ const $ = (id) => /** @type {T} */ (/** @type {unknown} */ (document.getElementB
 
 const client = new Client();
 const address = new URLSearchParams(location.search);
-const webcam = new Webcam($("video"), showFrame);
+const webcam = new Webcam($("video"), showFrame, (error) => attempt(async () => { stopWebcam(); throw error; }));
 const corners = [0, 1, 2, 3].map((i) => /** @type {HTMLSelectElement} */ ($(`corner-${i}`)));
 
 /** @type {Map<string, string>} names of all styles by id */ const names = new Map();
@@ -21,6 +21,7 @@ let chosen = "";
 let refined = ""; // the artwork that the refinement box belongs to
 /** @type {import("./hub.js").Account | null} */ let account = null;
 let photoName = "photo";
+/** @type {ImageBitmap | undefined} */ let photo;
 let working = 0; // actions that run
 
 /** @returns {Recipe} */
@@ -96,23 +97,25 @@ const plain = (text) => text.replace(/\.[^.]*$/, "").replaceAll("_", " ");
 /** @param {Blob} file @param {string} name @param {boolean} own */
 async function openPhoto(file, name, own) {
   stopWebcam();
-  const photo = await client.call("photo", { file, name, own });
+  const { bitmap } = await client.call("photo", { file, name, own });
   photoName = plain(name);
-  // the result is shown at the photo's proportions before it is there
-  draw("before", photo.bitmap);
-  photo.bitmap.close();
+  photo?.close();
+  photo = bitmap;
+  draw("before", bitmap); // the result is shown at the photo's proportions before it is there
   await render();
 }
 
-/** @param {import("./webcam.js").Frame} frame */
+/** @param {ImageBitmap} frame */
 async function showFrame(frame) {
   const width = frame.width;
-  const { bitmap, ms } = await client.call("frame", { frame, recipe: recipe(), keepColor: $("keep-color").checked });
-  draw("after", bitmap);
-  draw("before", webcam.video);
-  $("view").classList.remove("loading");
+  const { bitmap, ms } = await client.call("stylize", { frame, recipe: recipe(), size: 0, keepColor: $("keep-color").checked });
+  if (webcam.running) {
+    draw("after", bitmap);
+    draw("before", webcam.video);
+    $("view").classList.remove("loading");
+    say(`${title()}, live: ${width} pixels wide, ${(1000 / ms).toFixed(1)} images a second.`);
+  }
   bitmap.close();
-  say(`${title()}, live: ${width} pixels wide, ${(1000 / ms).toFixed(1)} images a second.`);
   return ms;
 }
 
@@ -235,8 +238,7 @@ function download(blob, name) {
 
 async function saveImage() {
   const webcamShot = webcam.running && (await new Promise((resolve) => /** @type {HTMLCanvasElement} */ ($("after")).toBlob(resolve, "image/jpeg", 0.95)));
-  const options = { recipe: recipe(), size: $("size").valueAsNumber, keepColor: $("keep-color").checked };
-  const blob = webcamShot || (await client.call("saveImage", options));
+  const blob = webcamShot || (await client.call("saveImage", { recipe: recipe(), size: $("size").valueAsNumber, keepColor: $("keep-color").checked }));
   download(blob, `${photoName}-${title()}`.replace(/[^\p{L}\p{N}-]+/gu, "-") + (blob.type === "image/png" ? ".png" : ".jpg"));
 }
 
@@ -305,6 +307,7 @@ function connect() {
   $("webcam").addEventListener("click", () => attempt(async () => {
     if (webcam.running) {
       stopWebcam();
+      if (photo) draw("before", photo);
       return render();
     }
     await webcam.start(400);
@@ -401,7 +404,7 @@ async function start() {
   const repo = address.get("style");
   if (repo) await addFromHub(repo);
   document.body.dataset.ready = "true";
-  await keepOffline();
+  keepOffline().catch((error) => console.warn("The page is not kept for use without a network", error));
 }
 
 async function keepOffline() {

@@ -2,8 +2,6 @@
 
 import { MetaStyleError } from "./errors.js";
 
-/** @typedef {ImageBitmap} Frame */
-
 const SLOW = 250; // milliseconds a frame; above, frames get smaller
 const FAST = 80; // below, they get larger
 const SIDES = [96, 512]; // pixels of the short side
@@ -14,11 +12,13 @@ export class Webcam {
 
   /**
    * @param {HTMLVideoElement} video
-   * @param {(frame: Frame) => Promise<number>} show stylizes and shows a frame; gives the milliseconds that it took
+   * @param {(frame: ImageBitmap) => Promise<number>} show stylizes and shows a frame; gives the milliseconds that it took
+   * @param {(error: unknown) => void} fail is told why no frame follows
    */
-  constructor(video, show) {
+  constructor(video, show, fail) {
     this.video = video;
     this.show = show;
+    this.fail = fail;
   }
 
   /** @param {number} size */
@@ -34,7 +34,7 @@ export class Webcam {
     this.video.width = this.video.videoWidth;
     this.video.height = this.video.videoHeight;
     this.running = true;
-    this.#loop();
+    this.#loop().catch((error) => this.running && this.fail(error)); // after a stop the video has no frame
   }
 
   stop() {

@@ -95,6 +95,8 @@ async function stylized(pixels, recipe, { size, keepColor }) {
   return stylize(runtime, noise, pixels, vector, { size: Math.min(size || short, most), keepColor, body });
 }
 
+const recipeName = () => (runtime.provider === "webgpu" ? "full" : "small");
+
 /** @param {Pixels} pixels @param {{width: number, height: number}} [size] */
 function bitmap(pixels, size) {
   const image = new ImageData(pixels.data, pixels.width, pixels.height);
@@ -121,12 +123,12 @@ const calls = {
       console.warn("WebGPU failed", error);
       runtime = await openRuntime({ vendor, manifest, load, backend: "wasm" });
     }
-    const recipe = runtime.provider === "webgpu" ? "full" : "small";
+    const recipe = manifest.recipes[recipeName()];
     return {
       device: runtime.label,
       gpu: runtime.provider === "webgpu",
-      steps: Object.keys(manifest.recipes[recipe].schedules).map(Number).sort((a, b) => a - b),
-      defaultSteps: manifest.recipes[recipe].config.steps,
+      steps: Object.keys(recipe.schedules).map(Number).sort((a, b) => a - b),
+      defaultSteps: recipe.config.steps,
       styles: manifest.styles.map((/** @type {{name: string}} */ { name }) => name),
       contents: manifest.contents,
     };
@@ -141,18 +143,14 @@ const calls = {
     return { width: photo.width, height: photo.height, bitmap: await bitmap(photo, size) };
   },
 
-  /** @param {{recipe: Recipe, size: number, keepColor: boolean}} options */
-  async stylize({ recipe, ...options }) {
+  /**
+   * Stylize the photo, or a frame of the webcam.
+   * @param {{frame?: ImageBitmap, recipe: Recipe, size: number, keepColor: boolean}} options 0 keeps the size
+   */
+  async stylize({ frame, recipe, ...options }) {
     const start = performance.now();
-    const pixels = await stylized(photo, recipe, options);
+    const pixels = await stylized(frame ? bitmapPixels(frame) : photo, recipe, options);
     return { bitmap: await bitmap(pixels), width: pixels.width, height: pixels.height, ms: performance.now() - start };
-  },
-
-  /** Stylize a frame of the webcam. @param {{frame: ImageBitmap, recipe: Recipe, keepColor: boolean}} options */
-  async frame({ frame, recipe, keepColor }) {
-    const start = performance.now();
-    const pixels = await stylized(bitmapPixels(frame), recipe, { size: 0, keepColor });
-    return { bitmap: await bitmap(pixels), ms: performance.now() - start };
   },
 
   /** Return the stylized photo as a file. @param {{recipe: Recipe, size: number, keepColor: boolean}} options */
@@ -175,9 +173,9 @@ const calls = {
 
   /**
    * Refine a predicted style; stops early on the call `stop`.
-   * @param {{id: string, steps: number, recipe?: string}} options @param {(progress: object) => void} report
+   * @param {{id: string, steps: number}} options @param {(progress: object) => void} report
    */
-  async refine({ id, steps, recipe: name = runtime.provider === "webgpu" ? "full" : "small" }, report) {
+  async refine({ id, steps }, report) {
     const artwork = artworks.get(id);
     if (!artwork) throw new MetaStyleError("Only the style of an artwork that you opened here can be refined.");
     const own = ++refinement;
@@ -185,7 +183,7 @@ const calls = {
       forCrops(await decodeImage(new Blob([await fetchFile(path)]), path), manifest.content_size)));
     const builtIn = await contents;
     const images = contentImages(builtIn, ownPhoto ? forCrops(photo, manifest.content_size) : null);
-    const { config } = manifest.recipes[name];
+    const { config } = manifest.recipes[recipeName()];
     const random = randomNumbers(config.seed);
     const place = () => Math.floor(random() * 256);
     /** @returns {{crops: Float32Array, position: [number, number]}} */
@@ -193,7 +191,7 @@ const calls = {
     artwork.history.length = 1;
     const [start] = artwork.history;
     const began = performance.now();
-    for await (const step of adapt(runtime, { recipe: name, steps, start, grams: artwork.grams, noise, draw })) {
+    for await (const step of adapt(runtime, { recipe: recipeName(), steps, start, grams: artwork.grams, noise, draw })) {
       const { index, losses } = step;
       if (!Object.values(losses).every(Number.isFinite)) {
         throw new MetaStyleError(`The loss is ${losses.total} at step ${index}; the style before it is kept.`);
@@ -202,7 +200,7 @@ const calls = {
       artwork.history.push(vector);
       await setStep(id, artwork, index, { ...config, steps });
       const seconds = (performance.now() - began) / 1000;
-      report({ index, steps, losses, left: (seconds / index) * (steps - index) });
+      report({ index, losses, left: (seconds / index) * (steps - index) });
       await new Promise((resolve) => setTimeout(resolve)); // lets other calls run between steps
       if (own !== refinement) break;
     }

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP end a block as Ctrl-C does, once, and what was set before comes back."""
+"""SIGTERM and SIGHUP end a block as Ctrl-C does, once, or are held; what was set before comes back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from metastyle_hub.cli.signals import Terminated, exit_status, interruptible
+from metastyle_hub.signals import Terminated, exit_status, interruptible, interrupts_held
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 SIGNALS = [signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)]
@@ -18,6 +18,7 @@ SIGNALS = [signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)]
 @pytest.fixture(autouse=True)
 def default_handlers() -> Iterator[None]:
     before = {number: signal.signal(number, signal.SIG_DFL) for number in SIGNALS}
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -61,3 +62,16 @@ def test_another_thread_cannot_set_handlers_and_need_not():
     thread.start()
     thread.join()
     assert seen == [signal.SIG_DFL]
+
+
+def test_a_signal_is_held_until_the_file_is_whole():
+    done = []
+    with pytest.raises(KeyboardInterrupt), interrupts_held():
+        os.kill(os.getpid(), signal.SIGINT)
+        done.append("whole")
+    assert done == ["whole"]
+    with pytest.raises(KeyboardInterrupt), interrupts_held():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        done.append("late")  # the second one is not held
+    assert done == ["whole"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler
