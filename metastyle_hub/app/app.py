@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,7 +22,7 @@ import gradio as gr
 from metastyle_hub.app import html, texts
 from metastyle_hub.app.components import PRIVATE
 from metastyle_hub.app.endpoints import add_endpoints, hide_page_events
-from metastyle_hub.app.files import ServerFolder
+from metastyle_hub.app.files import KEEP_SECONDS, ServerFolder
 from metastyle_hub.app.gallery import Gallery
 from metastyle_hub.app.lists import connect_browser, connect_lists
 from metastyle_hub.app.session import Session
@@ -34,19 +35,9 @@ from metastyle_hub.app.tabs.video import video_tab
 from metastyle_hub.app.theme import theme
 from metastyle_hub.model import MetaStyle
 
-__all__ = [
-    "SCRIPT_FILE",
-    "STYLE_FILE",
-    "build",
-    "end_process",
-    "gpu_seconds",
-    "launch_options",
-    "main",
-    "on_lent_gpu",
-    "theme",
-]
+__all__ = ["STYLE_FILE", "build", "end_process", "gpu_seconds", "launch_options", "main", "on_lent_gpu"]
 
-STYLE_FILE, SCRIPT_FILE = (Path(__file__).with_name(name) for name in ("style.css", "page.js"))
+STYLE_FILE, _SCRIPT_FILE = (Path(__file__).with_name(name) for name in ("style.css", "page.js"))
 _ALTS = {
     "#content img": [texts.CONTENT_ALT],
     "#style img": [texts.STYLE_ALT],
@@ -78,8 +69,16 @@ def main(device: str = "auto", gallery: str | os.PathLike[str] | None = None, **
         # while the first visitor loads the page; but where GPUs are lent, this process must not touch one
         if not os.getenv("SPACES_ZERO_GPU"):
             threading.Thread(target=studio.warm_up, daemon=True).start()
+        threading.Thread(target=_delete_downloads, args=[studio], daemon=True).start()
         page.block_thread()
     end_process()
+
+
+def _delete_downloads(studio: Studio) -> NoReturn:
+    """Delete old files, also on a day without a visitor."""
+    while True:
+        time.sleep(KEEP_SECONDS / 2)
+        studio.downloads.delete_old()
 
 
 def _interrupt(*_: object) -> NoReturn:
@@ -177,7 +176,7 @@ def build(studio: Studio, forget_after: float = 600) -> gr.Blocks:
             _forget(page, str(request.session_hash), forget_after)
 
         page.unload(leave)
-        page.load(None, None, None, js=SCRIPT_FILE.read_text(encoding="utf-8"), **PRIVATE)
+        page.load(None, None, None, js=_SCRIPT_FILE.read_text(encoding="utf-8"), **PRIVATE)
         page.load(None, None, None, js=html.add_alts(_ALTS), **PRIVATE)
     hide_page_events(page)  # now that also those are there which Gradio adds at the end
     page.queue(default_concurrency_limit=4)  # long actions wait in `Studio.queue`

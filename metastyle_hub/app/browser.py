@@ -72,8 +72,9 @@ def packed(studio: Studio, session: Session) -> list[str]:
     files = {}
     for name, style in session.styles.items():
         before = session.files.get(name)
-        fresh = before is not None and before[0] is style and before[1].exists()
-        files[name] = before if before is not None and fresh else (style, studio.downloads.save_style(style, name))
+        if before is None or before[0] is not style or not before[1].exists():
+            before = style, studio.downloads.save_style(style, name)
+        files[name] = before
     session.files = files
     return [str(path) for _, path in files.values()]
 

@@ -8,6 +8,7 @@ import logging
 import os
 import secrets
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from html import escape
 from pathlib import Path
 from types import SimpleNamespace as Parts
@@ -35,6 +36,7 @@ __all__ = [
     "Parts",
     "Stopped",
     "Updates",
+    "at_full_size",
     "busy",
     "cached_file",
     "check_given",
@@ -42,7 +44,6 @@ __all__ = [
     "fetching",
     "friendly",
     "image_output",
-    "in_background",
     "look_controls",
     "pair_output",
     "save_button",
@@ -148,27 +149,31 @@ def waiting(progress: Iterator[Progress], session: Session, status: gr.HTML) -> 
         yield busy(status, texts.queued(place.position, place.seconds))
 
 
-def in_background(
-    studio: Studio, function: Callable[[], T], seconds: float | None, text: str, session: Session, status: gr.HTML
-) -> Generator[dict[Any, Any], None, T]:
-    """Run a function in the queue and show its progress; return its result.
+def at_full_size(
+    studio: Studio, content: ImageUpload, write: Callable[[], T], session: Session, status: gr.HTML, files: int = 1
+) -> Generator[Any, None, None]:
+    """Write files at the full size of an image, in the queue; yield statuses, and at last what `write` returns.
 
     Raises:
         Stopped: by the visitor; see `WorkQueue.run`.
     """
+    check_given(content)
     session.stopped = False
-    yield busy(status, text)
-    steps = studio.queue.run(function, seconds)
-    while True:
-        try:
-            place = next(steps)
-        except StopIteration as end:
-            return end.value
-        if session.stopped:
-            steps.close()
-            raise Stopped
-        shown = texts.queued(place.position, place.seconds) if place.position else texts.time_left(text, place.seconds)
-        yield busy(status, shown, share=place.share)
+    yield busy(status, texts.FULL_SIZE)
+    seconds = studio.file_seconds(content)
+    with closing(studio.queue.run(write, seconds and files * seconds)) as steps:
+        while True:
+            try:
+                place = next(steps)
+            except StopIteration as end:
+                yield end.value
+                return
+            if session.stopped:
+                raise Stopped
+            text = texts.time_left(texts.FULL_SIZE, place.seconds)
+            if place.position:
+                text = texts.queued(place.position, place.seconds)
+            yield busy(status, text, share=place.share)
 
 
 def status_line(elem_id: str, text: str = "") -> gr.HTML:

@@ -29,10 +29,10 @@ from pydantic import Field, TypeAdapter, ValidationError
 from metastyle_hub.adaptation import AdaptationConfig
 from metastyle_hub.app import texts
 from metastyle_hub.app.components import sentence
-from metastyle_hub.app.files import MAX_PIXELS, ImageUpload, plain_name, shrink, unpack_images
+from metastyle_hub.app.files import MAX_PIXELS, ImageUpload, plain_name, unpack_images
 from metastyle_hub.app.queue import Progress, Ticket
 from metastyle_hub.app.session import MAX_STEPS, Session
-from metastyle_hub.app.studio import Studio
+from metastyle_hub.app.studio import Look, Studio
 from metastyle_hub.app.tabs.video import SIZES, frame_events
 from metastyle_hub.errors import SessionError
 from metastyle_hub.model import MetaStyle
@@ -41,6 +41,7 @@ from metastyle_hub.networks.param_groups import TRAINABLE
 
 __all__ = ["add_endpoints", "hide_page_events"]
 
+S = TypeVar("S")
 T = TypeVar("T")
 File: TypeAlias = Path | None
 Steps: TypeAlias = Annotated[int, Field(ge=0, le=MAX_STEPS)]
@@ -54,7 +55,6 @@ Stream: TypeAlias = Iterator[str | None]
 log = logging.getLogger(__name__)
 
 _DEFAULT = AdaptationConfig()
-_HUB_LIMIT = 24  # styles of a search
 _MAX_CALLS = 8  # at once
 _PROGRESS = gr.Progress()
 _MARK = "is_endpoint"
@@ -217,7 +217,7 @@ class _Endpoints:
             for each style its repo_id, name, author, likes, downloads and the address of a preview image
         """
         fields = ("repo_id", "name", "author", "likes", "downloads", "preview")
-        found = self.studio.hub_styles(search, _HUB_LIMIT)
+        found = self.studio.hub_styles(search)
         return [{name: getattr(style, name) for name in fields} for style in found]
 
     def adapt(
@@ -324,14 +324,9 @@ class _Endpoints:
         with tempfile.TemporaryDirectory() as folder, self.studio.queue.ticket() as ticket:
             contents = unpack_images(content_images, Path(folder))
             yield from _waiting(ticket, progress)
-            steps = self.studio.stylize_all(contents, chosen, chosen.name, strength, preserve_color, size or None)
-            while True:
-                try:
-                    progress((next(steps), len(contents)), unit=texts.IMAGES)
-                except StopIteration as end:
-                    path = end.value
-                    break
-                yield None
+            look = Look(strength, preserve_color=preserve_color)
+            steps = self.studio.stylize_all(contents, chosen, look, size or None)
+            path = yield from _told(steps, lambda number: progress((number, len(contents)), unit=texts.IMAGES))
         yield str(path)
 
     def stylize(
@@ -431,22 +426,11 @@ class _Endpoints:
         progress: gr.Progress,
     ) -> Stream:
         """Stylize in the queue, and yield the file at last."""
-
-        def work() -> Path:
-            image = content.load()
-            image = shrink(image, size) if size else image
-            image = style.stylize(image, strength=strength, preserve_color=preserve_color)
-            return self.studio.downloads.save_image(image, f"{content.name or 'image'} in {style.name}")
-
-        with closing(self.studio.queue.run(work)) as running:
-            while True:
-                try:
-                    _tell(next(running), progress)
-                except StopIteration as end:
-                    file = end.value
-                    break
-                yield None
-        yield str(file)
+        look = Look(strength, preserve_color=preserve_color)
+        steps = self.studio.queue.run(
+            lambda: self.studio.stylize_file(content, style, style.name, look, size=size or None)
+        )
+        yield str((yield from _told(steps, lambda place: _tell(place, progress))))
 
 
 def _image(path: File, missing: str) -> ImageUpload:
@@ -470,6 +454,18 @@ def _waiting(ticket: Ticket, progress: gr.Progress) -> Iterator[None]:
     for place in ticket.wait():
         _tell(place, progress)
         yield None
+
+
+def _told(steps: Generator[S, None, T], tell: Callable[[S], None]) -> Generator[None, None, T]:
+    """Tell the caller of every step; return the result of the steps."""
+    with closing(steps):
+        while True:
+            try:
+                tell(next(steps))
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            yield None
 
 
 def _tell(place: Progress, progress: gr.Progress) -> None:

@@ -8,7 +8,6 @@ import re
 import secrets
 import shutil
 import tempfile
-import threading
 import time
 import zipfile
 from dataclasses import dataclass
@@ -27,12 +26,11 @@ from metastyle_hub.images.io import ImageLimits, load_image, save_image
 from metastyle_hub.model import MetaStyle
 
 __all__ = [
-    "MAX_FILES",
+    "KEEP_SECONDS",
     "MAX_PIXELS",
     "Downloads",
     "ImageUpload",
     "ServerFolder",
-    "pack_style",
     "plain_name",
     "shrink",
     "unpack_images",
@@ -40,6 +38,7 @@ __all__ = [
 ]
 
 MAX_PIXELS = 25_000_000  # of an image that is stylized; a larger one is shrunk
+KEEP_SECONDS = 600  # of a download
 
 _VIEW_SIZE = 768  # pixels of the long side on the page
 _VIEW_PIXELS = 4 * _VIEW_SIZE**2  # to decode for it
@@ -48,9 +47,8 @@ _LIMITS = ImageLimits(max_pixels=100_000_000)
 _MAX_JPEG_PIXELS = 250_000_000
 _MAX_JPEG_SCANS = 100  # those of embedded previews included
 _WEB_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "AVIF", "BMP")
-MAX_FILES = 100  # of one .zip of images
+_MAX_FILES = 100  # of one .zip of images
 _MAX_ZIP_BYTES = 400_000_000  # of them, unpacked
-_KEEP_SECONDS = 600  # of a download
 _PREFIX, _LOCK = "metastyle-space-", "server.lock"  # of the folder of a server
 
 
@@ -191,7 +189,7 @@ class ServerFolder:
 
 
 class Downloads:
-    """The files that visitors download, in a temporary folder; each is deleted after ten minutes.
+    """The files that visitors download, in a temporary folder; `delete_old` must be called now and then.
 
     >>> Downloads().new_file("my style", ".zip").name
     'my-style.zip'
@@ -200,17 +198,21 @@ class Downloads:
     def __init__(self) -> None:
         self._temporary = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         self._folder = Path(self._temporary.name)
-        self._lock = threading.Lock()
 
     def new_file(self, name: str, suffix: str) -> Path:
         """Return the path of a file to write, in a folder of its own."""
-        with self._lock:
-            for old in self._folder.iterdir():
-                if time.time() - old.stat().st_mtime > _KEEP_SECONDS:
-                    shutil.rmtree(old, ignore_errors=True)
-            folder = self._folder / secrets.token_hex(8)
-            folder.mkdir()
+        folder = self._folder / secrets.token_hex(8)
+        folder.mkdir()
         return folder / ((re.sub(r"[^\w-]+", "-", plain_name(name)).strip("-")[:60] or "file") + suffix)
+
+    def delete_old(self) -> None:
+        """Delete the files that have not changed for ten minutes."""
+        for old in self._folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+                # the file counts as well: a long action writes it for longer than others are kept
+                changed = max(each.stat().st_mtime for each in (old, *old.iterdir()))
+                if time.time() - changed > KEEP_SECONDS:
+                    shutil.rmtree(old, ignore_errors=True)
 
     def save_image(self, image: Image.Image, name: str, suffix: str = ".jpg") -> Path:
         """Write an image as a file of the kind that the suffix names."""
@@ -221,11 +223,11 @@ class Downloads:
     def save_style(self, style: MetaStyle, name: str) -> Path:
         """Write a style as a .zip file."""
         path = self.new_file(name, ".zip")
-        pack_style(style.renamed(name), path)
+        _pack_style(style.renamed(name), path)
         return path
 
 
-def pack_style(style: MetaStyle, path: Path) -> None:
+def _pack_style(style: MetaStyle, path: Path) -> None:
     """Write the folder of `save_pretrained` as a .zip; the folder in it has the name of the .zip."""
     with tempfile.TemporaryDirectory() as folder:
         saved = style.save_pretrained(Path(folder) / path.stem)
@@ -255,8 +257,8 @@ def unpack_images(path: Path, folder: Path) -> list[ImageUpload]:
                 with file.open(member) as source:
                     data = source.read(left + 1)  # the size that the archive states may be wrong
                 left -= len(data)
-                if left < 0 or len(uploads) == MAX_FILES:
-                    limits = {"count": MAX_FILES, "most": _MAX_ZIP_BYTES / 1e6}
+                if left < 0 or len(uploads) == _MAX_FILES:
+                    limits = {"count": _MAX_FILES, "most": _MAX_ZIP_BYTES / 1e6}
                     raise SessionError(texts.MANY_IMAGES.format(name=path.name, **limits))
                 stem = plain_name(inside.stem) or "image"
                 target = folder / f"{number}" / f"{stem}{inside.suffix[:8]}"

@@ -27,7 +27,6 @@ __all__ = [
     "OptimizedImage",
     "Session",
     "StepEvent",
-    "VideoJob",
     "strip_steps",
     "style_bytes",
 ]
@@ -97,13 +96,6 @@ class Job:
         return self.styles[self.nearest_step(step)]
 
 
-@dataclass
-class VideoJob:
-    """A video that is being stylized."""
-
-    stopped: bool = False  # set by the visitor; takes effect after the current frame
-
-
 @dataclass(frozen=True)
 class OptimizedImage:
     """A result of pixel optimization. It is of one content image, and cannot be shown beside another."""
@@ -123,7 +115,6 @@ class Session:
     files: dict[str, tuple[MetaStyle, Path]] = field(default_factory=dict)  # of the styles, for the browser to keep
     job: Job | None = None
     stopped: bool = False  # set by the visitor: the long action that runs shall end
-    video_job: VideoJob | None = None
 
     @property
     def used_bytes(self) -> int:
@@ -170,9 +161,8 @@ class Session:
     def stop(self) -> None:
         """End the long action that runs, as soon as it can."""
         self.stopped = True
-        for job in (self.job, self.video_job):
-            if job is not None:
-                job.stopped = True
+        if self.job is not None:
+            self.job.stopped = True
 
     def free_name(self, name: str, reserved: Container[str] = ()) -> str:
         """Return the name, if need be with "my" before it, or a number after it.

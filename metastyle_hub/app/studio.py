@@ -16,7 +16,7 @@ import time
 import zipfile
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -35,7 +35,7 @@ from metastyle_hub.hub.search import HubStyle, list_styles
 from metastyle_hub.model import MetaStyle
 from metastyle_hub.networks.param_groups import trainable_parameters
 
-__all__ = ["EXAMPLE_STEPS", "PREVIEW_SIZE", "Adapt", "Studio", "stylize_scaled"]
+__all__ = ["EXAMPLE_STEPS", "PREVIEW_SIZE", "Adapt", "Look", "Studio", "stylize_scaled"]
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +58,15 @@ Adapt: TypeAlias = Callable[[StyleImages, Image.Image | None, int, str], Generat
 """Adapts: (style image or images, content image for previews, steps, trainable) -> an event for every step."""
 Estimate: TypeAlias = Callable[[float, str], float | None]
 """(steps, trainable) -> the seconds of an adaptation, as measured; None before the first one."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a style is used."""
+
+    strength: float = 1.0  # see `MetaStyle.stylize`
+    scale: float = 1.0  # of the strokes, see `stylize_scaled`
+    preserve_color: bool = False  # see `MetaStyle.stylize`
 
 
 class Studio:
@@ -232,28 +241,21 @@ class Studio:
         session.drafts = {name: self.base.predict_style(style_image.view()).renamed(name)}
         return name
 
-    def view(
-        self, style: MetaStyle, content: ImageUpload, strength: float = 1, preserve_color: bool = False,
-        scale: float = 1,
-    ) -> Iterator[Image.Image]:  # fmt: skip
-        """Stylize an image at the size of the page; on a slow machine, a coarse image comes first.
-
-        Args:
-            style: any.
-            content: the image.
-            strength: see `MetaStyle.stylize`.
-            preserve_color: see `MetaStyle.stylize`.
-            scale: of the strokes, see `stylize_scaled`.
-        """
-        view, quick = content.view(), style.to(dtype=training_dtype(style.device))
-        pixels = view.width * view.height
-        if pixels * self._pixel_seconds > _SLOW_SECONDS and max(view.size) > PREVIEW_SIZE:
-            coarse = stylize_scaled(quick, shrink(view, PREVIEW_SIZE), strength, preserve_color, scale)
+    def views(self, style: MetaStyle, content: ImageUpload, look: Look = Look()) -> Iterator[Image.Image]:
+        """Do as `view`, but on a slow machine, yield a coarse image first."""
+        view = content.view()
+        if view.width * view.height * self._pixel_seconds > _SLOW_SECONDS and max(view.size) > PREVIEW_SIZE:
+            coarse = stylize_scaled(_quick(style), shrink(view, PREVIEW_SIZE), look)
             yield coarse.resize(view.size)
+        yield self.view(style, content, look)
+
+    def view(self, style: MetaStyle, content: ImageUpload, look: Look = Look()) -> Image.Image:
+        """Stylize an image at the size of the page."""
+        view, quick = content.view(), _quick(style)
         started = time.monotonic()
-        image = stylize_scaled(quick, view, strength, preserve_color, scale)
-        self._pixel_seconds = (time.monotonic() - started) / pixels
-        yield image
+        image = stylize_scaled(quick, view, look)
+        self._pixel_seconds = (time.monotonic() - started) / (view.width * view.height)
+        return image
 
     def thumbnail(self, name: str, session: Session) -> Image.Image:
         """Return a small image of a style: an example image that is stylized with it."""
@@ -261,14 +263,6 @@ class Studio:
             small = shrink(Image.open(example(_THUMBNAIL_CONTENT)), _THUMBNAIL)
             session.thumbnails[name] = self.style(name, session).stylize(small)
         return session.thumbnails[name]
-
-    def at_step(
-        self, step: float, strength: float, preserve_color: bool, session: Session
-    ) -> tuple[Job, int, Image.Image]:
-        """Return the job, the nearest step whose style is kept, and the content image in that style."""
-        job = self.job(session)
-        index = job.nearest_step(step)
-        return job, index, job.styles[index].stylize(job.content, strength=strength, preserve_color=preserve_color)
 
     def strip(self, job: Job) -> str:
         """Return the images of a job's steps so far, as HTML."""
@@ -340,7 +334,7 @@ class Studio:
             raise SessionError(texts.NO_STYLE_REPO.format(name=name))
         return style
 
-    def hub_styles(self, search: str, limit: int) -> list[HubStyle]:
+    def hub_styles(self, search: str, limit: int = 24) -> list[HubStyle]:
         """Return styles of this base on the Hub, best first.
 
         Raises:
@@ -350,20 +344,25 @@ class Studio:
             return list(list_styles(search.strip() or None, base=self.base.fingerprint, limit=limit, token=False))
 
     def stylize_file(
-        self, content: ImageUpload, style: MetaStyle, name: str, strength: float = 1.0, preserve_color: bool = False,
-        scale: float = 1.0, suffix: str = ".jpg",
-    ) -> Path:  # fmt: skip
-        """Stylize an image at its full size and write it as a file."""
-        image, started = content.load(), time.monotonic()
-        pixels = image.width * image.height
-        image = stylize_scaled(style, image, strength, preserve_color, scale)
-        self._file_pixel_seconds = (time.monotonic() - started) / pixels
-        return self.downloads.save_image(image, f"{content.name or 'image'} in {name}", suffix)
+        self,
+        content: ImageUpload,
+        style: MetaStyle,
+        name: str,
+        look: Look = Look(),
+        *,
+        suffix: str = ".jpg",
+        size: int | None = None,
+    ) -> Path:
+        """Stylize an image at its full size, or with a long side of at most `size` pixels, and write it as a file."""
+        image = content.load() if size is None else shrink(content.load(), size)
+        started = time.monotonic()
+        stylized = stylize_scaled(style, image, look)
+        self._file_pixel_seconds = (time.monotonic() - started) / (image.width * image.height)
+        return self.downloads.save_image(stylized, f"{content.name or 'image'} in {name}", suffix)
 
     def stylize_all(
-        self, contents: Sequence[ImageUpload], style: MetaStyle, name: str, strength: float = 1.0,
-        preserve_color: bool = False, size: int | None = None,
-    ) -> Generator[int, None, Path]:  # fmt: skip
+        self, contents: Sequence[ImageUpload], style: MetaStyle, look: Look = Look(), size: int | None = None
+    ) -> Generator[int, None, Path]:
         """Stylize images and return a .zip of them; yields their number after each.
 
         A text file in it names images that cannot be used, and those that were shrunk to `MAX_PIXELS`.
@@ -371,23 +370,20 @@ class Studio:
         Args:
             contents: the images.
             style: their style.
-            name: of the style.
-            strength: see `MetaStyle.stylize`.
-            preserve_color: see `MetaStyle.stylize`.
+            look: how the style is used.
             size: pixels of the long side, at most.
 
         Raises:
             SessionError: if no image can be used.
         """
-        path, count = self.downloads.new_file(f"images in {name}", ".zip"), 0
+        path, count = self.downloads.new_file(f"images in {style.name}", ".zip"), 0
         notes: list[str] = []
         with zipfile.ZipFile(path, "w") as file:
             for number, content in enumerate(contents, start=1):
                 try:
-                    image = content.load() if size is None else shrink(content.load(), size)
-                    notes += [content.note()] if size is None and content.note() else []
-                    stylized = style.stylize(image, strength=strength, preserve_color=preserve_color)
-                    written = self.downloads.save_image(stylized, f"{content.name} in {name}")
+                    written = self.stylize_file(content, style, style.name, look, size=size)
+                    if size is None and (note := content.note()):
+                        notes.append(note)
                     file.write(written, f"{number:03d}-{written.name}")
                     shutil.rmtree(written.parent)
                     count += 1
@@ -484,17 +480,20 @@ def _hub_words(name: str) -> Iterator[None]:
         raise SessionError(texts.SIGN_IN_AGAIN if status in (401, 403) else texts.HUB_FAILS) from None
 
 
-def stylize_scaled(
-    style: MetaStyle, image: Image.Image, strength: float, preserve_color: bool, scale: float
-) -> Image.Image:
-    """Stylize an image with strokes that are wider than usual; they look alike at any size of the image.
+def _quick(style: MetaStyle) -> MetaStyle:
+    """Return a style in the precision of adaptations on its device, for images of the size of the page."""
+    return style.to(dtype=training_dtype(style.device))
+
+
+def stylize_scaled(style: MetaStyle, image: Image.Image, look: Look) -> Image.Image:
+    """Stylize an image with strokes that may be wider than usual; they look alike at any size of the image.
 
     Raises:
         SettingError: see `MetaStyle.stylize`.
 
-    >>> stylize_scaled(style, image, strength=1, preserve_color=False, scale=2).size == image.size
+    >>> stylize_scaled(style, image, Look(scale=2)).size == image.size
     True
     """
     usual = max(1.0, min(image.size) / _FULL_SIZE)
-    wider = min(_MAX_STROKE_SCALE, usual * scale) if scale != 1 else None
-    return style.stylize(image, strength=strength, preserve_color=preserve_color, stroke_scale=wider)
+    wider = min(_MAX_STROKE_SCALE, usual * look.scale) if look.scale != 1 else None
+    return style.stylize(image, strength=look.strength, preserve_color=look.preserve_color, stroke_scale=wider)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["duration", "queued", "time_left"]
+__all__ = ["duration", "left", "queued", "time_left"]
 
 TITLE = "MetaStyle"
 INTRO = (
@@ -42,7 +42,6 @@ SHOWN = "**{name}** on {content}"
 SHOWN_PREDICTED = "**{name}** on {content}, predicted from your image. “Adapt to this style” comes closer to it."
 SHOWN_STEP = "**{name}** on {content}, after step {index} of {last}"
 SHOWN_WITH = ", strength {strength:g}"
-LOOK = "Strength, strokes, color"
 
 # ---- adapt
 STYLE, STYLE_ALT = "Style image of your own", "The image whose style is used"
@@ -144,7 +143,7 @@ STYLES_EMPTY = "Nothing here yet. Adapt a style in the first tab, upload one, or
 PICK, NEW_NAME, RENAME = "Style", "New name", "Rename"
 USE, DOWNLOAD, DELETE = "Use on the photo", "Save as .zip", "Delete"
 DELETED = "**Deleted** “{name}”."
-RESTORED = "**{count} of your styles** are back from your last visit."
+RESTORED = "**{count} of your styles** came back from your last visit."
 UPLOAD = "Upload a .zip"
 HUB_REPO, HUB_PLACEHOLDER, HUB_ADD = "From the Hugging Face Hub", "user/repo", "Add"
 HUB_TITLE, HUB_SEARCH, HUB_GO = "Styles on the Hub", "Words", "Search"
@@ -198,7 +197,7 @@ CHOOSE = "Choose a style first."
 CHOOSE_TWO = "Choose two styles first."
 QUEUE_FULL = "{count} adaptations are waiting already; try again in a few minutes. Everything else works meanwhile."
 TAKEN = "There is already a style “{name}”; choose another name."
-NO_ZIP = "{name} is not a .zip with config.json and model.safetensors; upload one that “Style as .zip” gave you."
+NO_ZIP = "{name} is not a .zip with config.json and model.safetensors; upload one that “Save style as .zip” gave you."
 BIG_ZIP = "{name} unpacks to {size:.0f} MB, more than a style can have ({most:.0f} MB); upload another."
 GONE = "{name} is not here any more; please upload it again."
 NO_IMAGE = "“{name}” cannot be opened as an image; choose a JPEG, PNG, WebP, HEIC or AVIF photo."
@@ -227,13 +226,22 @@ def queued(position: int, seconds: float | None) -> str:
     return f"**{position} before you** in the queue{time}."
 
 
+def left(seconds: float | None) -> str:
+    """Return the time that an action still takes, as the end of a phrase.
+
+    >>> left(5), left(None)
+    (', 5 s left', '')
+    """
+    return "" if seconds is None else f", {duration(seconds)} left"
+
+
 def time_left(text: str, seconds: float | None) -> str:
     """Return what an action does and how long it will still take.
 
     >>> time_left("Stylizing", 5), time_left("Stylizing", None)
     ('Stylizing, 5 s left.', 'Stylizing ...')
     """
-    return f"{text} ..." if seconds is None else f"{text}, {duration(seconds)} left."
+    return f"{text}{left(seconds)}." if seconds is not None else f"{text} ..."
 
 
 def duration(seconds: float) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import runpy
 import shutil
 import sys
 import tempfile
+import time
 import tomllib
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +35,7 @@ from metastyle_hub.app.components import ImagePairOutput, cached_file
 from metastyle_hub.app.files import Downloads, ServerFolder, plain_name
 from metastyle_hub.app.gallery import CHECKOUT_STYLES, Gallery
 from metastyle_hub.app.session import MAX_STYLE_BYTES, Session, style_bytes
+from metastyle_hub.app.studio import Look
 from metastyle_hub.app.tabs.compare import entries, entry, pixel_optimization
 from metastyle_hub.app.tabs.styles import hub_cards
 from metastyle_hub.app.tabs.video import frame_events
@@ -41,6 +44,12 @@ from metastyle_hub.errors import SessionError
 from metastyle_hub.model import MetaStyle
 
 # ---- adapt
+
+
+def at_step(studio, step: int, session: Session, strength: float = 1) -> Image.Image:
+    """The content image of the job in its style at a step."""
+    job = studio.job(session)
+    return job.style_at(step).stylize(job.content, strength=strength)
 
 
 def test_of_a_larger_style_fewer_steps_are_kept(studio):
@@ -55,20 +64,18 @@ def test_of_a_larger_style_fewer_steps_are_kept(studio):
 
 def test_a_job_can_be_shown_at_any_step_and_strength(studio):
     session = adapted(studio)
-    _, first, before = studio.at_step(0, 1, False, session)
-    _, last, after = studio.at_step(3, 1, False, session)
-    _, _, weak = studio.at_step(3, 0, False, session)
-    assert (first, last) == (0, 3)
+    before, after, weak = at_step(studio, 0, session), at_step(studio, 3, session), at_step(studio, 3, session, 0)
+    assert [session.job.nearest_step(step) for step in (0, 3)] == [0, 3]
     assert np.asarray(before).tolist() != np.asarray(after).tolist()
     assert np.asarray(before).tolist() == np.asarray(weak).tolist()
 
 
 def test_visitors_at_the_same_time_get_their_own_styles(studio):
     sessions = [adapted(studio, 2, "all"), adapted(studio, 2, "norm", OTHER_STYLE)]
-    alone = [studio.at_step(2, 1, False, session)[2] for session in sessions]
+    alone = [at_step(studio, 2, session) for session in sessions]
     with ThreadPoolExecutor(4) as pool:
         adaptation = pool.submit(adapted, studio, 10, "all")
-        both = [list(pool.map(lambda s: studio.at_step(2, 1, False, s)[2], sessions)) for _ in range(4)]
+        both = [list(pool.map(lambda s: at_step(studio, 2, s), sessions)) for _ in range(4)]
     assert adaptation.result().job.last.index == 10
     for stylized in both:
         assert [np.asarray(image).tolist() for image in stylized] == [np.asarray(image).tolist() for image in alone]
@@ -291,7 +298,7 @@ def test_the_result_of_pixel_optimization_can_be_compared(studio):
     *_, last = pixel_optimization(studio, content, upload(STYLE), 4, session)
     assert last.index == 4
     name = entries(studio, session, content)[-1]
-    assert entry(studio, name, content, session).size == content.view().size
+    assert entry(studio, name, content, session, Look()).size == content.view().size
 
 
 def test_a_visitor_who_stops_a_video_keeps_the_frames_so_far(studio, tmp_path):
@@ -299,7 +306,7 @@ def test_a_visitor_who_stops_a_video_keeps_the_frames_so_far(studio, tmp_path):
     source, (name, style) = write_video(tmp_path / "walk.mp4", FRAMES), next(iter(session.styles.items()))
     for event in frame_events(studio, source, style, name, 1.0, 48, session):
         events.append(event)
-        session.video_job.stopped = event.index == 2
+        session.stopped = event.index == 2
     assert [(event.index, event.count) for event in events] == [(1, 4), (2, 4), (2, 4)]
     assert events[-1].file.stat().st_size > 0 and events[0].file is None
 
@@ -338,6 +345,20 @@ def test_a_server_removes_the_folders_of_dead_servers_alone(tmp_path, monkeypatc
             assert first.is_dir() and second.is_dir()
         assert first.is_dir() and not second.exists()
     assert sorted(tmp_path.iterdir()) == [other]
+
+
+def test_a_download_is_kept_as_long_as_it_is_written():
+    downloads = Downloads()
+    path = downloads.new_file("long", ".zip")
+    path.write_bytes(b"so far")
+    long_ago = time.time() - 3600
+    os.utime(path.parent, (long_ago, long_ago))
+    downloads.delete_old()
+    assert path.read_bytes() == b"so far"
+    for old in (path, path.parent):
+        os.utime(old, (long_ago, long_ago))
+    downloads.delete_old()
+    assert not path.parent.exists()
 
 
 def test_an_image_shown_again_is_not_written_again(tmp_path):

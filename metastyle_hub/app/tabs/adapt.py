@@ -11,9 +11,9 @@ from metastyle_hub.adaptation import AdaptationConfig
 from metastyle_hub.app import html, texts
 from metastyle_hub.app.components import PRIVATE, WORK, Parts, Updates, busy, check_given, done, friendly, waiting
 from metastyle_hub.app.session import MAX_STEPS, Job, StepEvent, strip_steps
-from metastyle_hub.app.studio import Studio
+from metastyle_hub.app.studio import Look, Studio
 
-__all__ = ["adapt_parts", "connect_adapt", "running_text"]
+__all__ = ["adapt_parts", "connect_adapt"]
 
 _STATUS_SECONDS = 0.4  # between updates of the status, which cost time
 _MAX_WAITING = 20  # adaptations; the next is refused
@@ -45,10 +45,9 @@ def connect_adapt(studio: Studio, revision: gr.State, parts: Parts) -> None:
     look = [parts.strength, parts.scale, parts.preserve_color]
 
     @friendly(status)
-    def adapt(
-        content: Any, style: Any, steps: float, trainable: str, strength: float, scale: float, color: bool, session: Any
-    ) -> Updates:
+    def adapt(content: Any, style: Any, steps: float, trainable: str, *look_and_session: Any) -> Updates:
         check_given(content, style, both=True)
+        *look, session = look_and_session
         with studio.queue.ticket(studio.estimate(steps, trainable), most=_MAX_WAITING) as ticket:
             yield {state: session}  # so that Gradio counts its age
             yield from waiting(ticket.wait(), session, status)
@@ -61,7 +60,7 @@ def connect_adapt(studio: Studio, revision: gr.State, parts: Parts) -> None:
                     if event.preview is None and time.monotonic() - updated < _STATUS_SECONDS:
                         continue
                     updated = time.monotonic()
-                    text = running_text(job, event, studio.seconds_left(job))
+                    text = _running_text(job, event, studio.seconds_left(job))
                     updates = {
                         **busy(status, text, share=event.index / max(1, job.steps)),
                         parts.curve: html.curve(job.curve, job.steps),
@@ -86,7 +85,7 @@ def connect_adapt(studio: Studio, revision: gr.State, parts: Parts) -> None:
             revision: time.monotonic(),
             **done(status, _final_text(job)),
         }
-        for image in studio.view(job.styles[index], content, strength, color, scale):
+        for image in studio.views(job.styles[index], content, Look(*look)):
             yield {parts.result: (content.view(), image)}
 
     parts.go.click(
@@ -105,10 +104,9 @@ def connect_adapt(studio: Studio, revision: gr.State, parts: Parts) -> None:
     )
 
 
-def running_text(job: Job, event: StepEvent, seconds: float | None) -> str:
+def _running_text(job: Job, event: StepEvent, seconds: float | None) -> str:
     """Return the status of an adaptation at a step."""
-    left = "" if seconds is None else f", {texts.duration(seconds)} left"
-    return texts.RUNNING.format(steps=job.steps, left=left, **_losses(event))
+    return texts.RUNNING.format(steps=job.steps, left=texts.left(seconds), **_losses(event))
 
 
 def _estimate(studio: Studio, steps: float, trainable: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,12 @@ from metastyle_hub.app.components import (
     WORK,
     Parts,
     Updates,
+    at_full_size,
     busy,
     check_given,
     done,
     fetching,
     friendly,
-    in_background,
     look_controls,
     pair_output,
     save_button,
@@ -34,7 +34,7 @@ from metastyle_hub.app.components import (
 from metastyle_hub.app.files import ImageUpload, shrink
 from metastyle_hub.app.gallery import opening_styles
 from metastyle_hub.app.session import OptimizedImage, Session, strip_steps
-from metastyle_hub.app.studio import Studio
+from metastyle_hub.app.studio import Look, Studio
 from metastyle_hub.baselines import gatys
 from metastyle_hub.errors import SessionError
 from metastyle_hub.images.grid import image_grid
@@ -44,16 +44,7 @@ from metastyle_hub.losses import PerceptualLoss
 from metastyle_hub.model import MetaStyle
 from metastyle_hub.networks.feature_extractor import load_feature_extractor
 
-__all__ = ["GatysEvent", "compare_tab", "entries", "entry", "entry_file", "pixel_optimization"]
-
-
-@dataclass(frozen=True)
-class Look:
-    """How a style is used: see `MetaStyle.stylize` and `stylize_scaled`."""
-
-    strength: float = 1.0
-    scale: float = 1.0
-    preserve_color: bool = False
+__all__ = ["GatysEvent", "compare_tab", "entries", "entry", "pixel_optimization"]
 
 
 @dataclass(frozen=True)
@@ -78,27 +69,24 @@ def entries(studio: Studio, session: Session, content: ImageUpload | None = None
     return [texts.CONTENT, *studio.names(session), *steps, *optimized]
 
 
-def entry(studio: Studio, name: str | None, content: ImageUpload, session: Session, look: Look = Look()) -> Image.Image:
+def entry(studio: Studio, name: str | None, content: ImageUpload, session: Session, look: Look) -> Image.Image:
     """Return one version of an image: itself, in a style, in a style at a step, or a result of pixel optimization."""
     view = content.view()
     if name == texts.CONTENT:
         return view
     if name in session.optimized:
         return _optimized(name, content, session).resize(view.size, Image.Resampling.LANCZOS)
-    *_, image = studio.view(
-        _entry_style(studio, name, session), content, look.strength, look.preserve_color, look.scale
-    )  # fmt: skip
-    return image
+    return studio.view(_entry_style(studio, name, session), content, look)
 
 
-def entry_file(studio: Studio, name: str | None, content: ImageUpload, session: Session, look: Look = Look()) -> Path:
+def _entry_file(studio: Studio, name: str | None, content: ImageUpload, session: Session, look: Look) -> Path:
     """Write one version of an image to a file, at full size; a result of pixel optimization has its own."""
     if name == texts.CONTENT:
         return studio.downloads.save_image(content.load(), content.name or "image")
     if name in session.optimized:
         return studio.downloads.save_image(_optimized(name, content, session), str(name))
     style = _entry_style(studio, name, session)
-    return studio.stylize_file(content, style, str(name), look.strength, look.preserve_color, look.scale)
+    return studio.stylize_file(content, style, str(name), look)
 
 
 def _optimized(name: str, content: ImageUpload, session: Session) -> Image.Image:
@@ -171,11 +159,9 @@ def compare_tab(studio: Studio, shared: Parts, tab: gr.Tab) -> Parts:
             )
 
     @friendly(status)
-    def compare(
-        content: Any, left: str, right: str, strength: float, scale: float, color: bool, session: Any
-    ) -> Updates:
+    def compare(content: Any, left: str, right: str, *look_and_session: Any) -> Updates:
         check_given(content)
-        chosen = Look(strength, scale, color)
+        *look, session = look_and_session
         known, wanted = entries(studio, session, content), [left, right]
         for i, name in enumerate(wanted):
             # a result of another content image
@@ -184,33 +170,25 @@ def compare_tab(studio: Studio, shared: Parts, tab: gr.Tab) -> Parts:
                 yield {(left_list, right_list)[i]: wanted[i]}
         yield from fetching(studio, wanted, session, status)
         yield busy(status, texts.COMPARING, short=True)
-        shown = tuple(entry(studio, name, content, session, chosen) for name in wanted)
+        shown = tuple(entry(studio, name, content, session, Look(*look)) for name in wanted)
         yield {pair: shown}
         yield done(status, texts.COMPARE_CAPTION.format(left=wanted[0], right=wanted[1]))
 
-    def save_both(
-        content: Any, left: str, right: str, strength: float, scale: float, color: bool, session: Any
-    ) -> Generator[Any, None, None]:
-        check_given(content)
-        chosen = Look(strength, scale, color)
-        seconds = studio.file_seconds(content)
-        yield (
-            yield from in_background(
-                studio,
-                lambda: [entry_file(studio, name, content, session, chosen) for name in (left, right)],
-                seconds and 2 * seconds,
-                texts.FULL_SIZE,
-                session,
-                status,
-            )
+    def save_both(content: Any, left: str, right: str, *look_and_session: Any) -> Iterator[Any]:
+        *look, session = look_and_session
+        return at_full_size(
+            studio,
+            content,
+            lambda: [_entry_file(studio, name, content, session, Look(*look)) for name in (left, right)],
+            session,
+            status,
+            files=2,
         )
 
-    def save_side_by_side(
-        content: Any, left: str, right: str, strength: float, scale: float, color: bool, session: Any
-    ) -> Iterator[Any]:
+    def save_side_by_side(content: Any, left: str, right: str, *look_and_session: Any) -> Iterator[Any]:
         check_given(content)
-        chosen = Look(strength, scale, color)
-        images = [entry(studio, name, content, session, chosen) for name in (left, right)]
+        *look, session = look_and_session
+        images = [entry(studio, name, content, session, Look(*look)) for name in (left, right)]
         side_by_side = image_grid([images], tile=max(images[0].size))
         yield studio.downloads.save_image(side_by_side, f"{content.name} {left} and {right}")
 
@@ -225,10 +203,7 @@ def compare_tab(studio: Studio, shared: Parts, tab: gr.Tab) -> Parts:
                 left = (iterations - event.index) * event.seconds / event.index if event.index else None
                 ticket.update(left)
                 line = texts.PIXELS_STATUS.format(
-                    index=event.index,
-                    iterations=int(iterations),
-                    left="" if left is None else f", {texts.duration(left)} left",
-                    loss=event.loss,
+                    index=event.index, iterations=int(iterations), left=texts.left(left), loss=event.loss
                 )
                 view = content.view()
                 yield {

@@ -16,13 +16,13 @@ from metastyle_hub.app.components import (
     WORK,
     Parts,
     Updates,
+    at_full_size,
     busy,
     check_given,
     done,
     fetching,
     friendly,
     image_output,
-    in_background,
     look_controls,
     save_button,
     status_line,
@@ -33,15 +33,15 @@ from metastyle_hub.app.components import (
 from metastyle_hub.app.files import plain_name, shrink
 from metastyle_hub.app.gallery import opening_styles
 from metastyle_hub.app.session import THUMBNAIL_SIZE, Session
-from metastyle_hub.app.studio import EXAMPLE_STEPS, PREVIEW_SIZE, Studio
+from metastyle_hub.app.studio import EXAMPLE_STEPS, PREVIEW_SIZE, Look, Studio
 from metastyle_hub.errors import SessionError
 from metastyle_hub.images.grid import image_grid
 from metastyle_hub.model import MetaStyle
 from metastyle_hub.model import interpolate as interpolate_styles
 
-__all__ = ["STRIP_LENGTH", "mix_tab", "mixed"]
+__all__ = ["mix_tab", "mixed"]
 
-STRIP_LENGTH = 7  # images
+_STRIP_LENGTH = 7  # images
 _ANIMATION_FRAMES = 13  # from one style to the other
 _FRAME_MILLISECONDS = 110
 _GRID_SIZE = 4  # images a side
@@ -68,30 +68,20 @@ def mix_tab(studio: Studio, shared: Parts, revision: gr.State, tab: gr.Tab) -> P
     pair = [content, parts.first, parts.second]
 
     @friendly(status)
-    def mix(
-        content: Any, first: str, second: str, weight: float, strength: float, scale: float, color: bool, session: Any
-    ) -> Updates:
+    def mix(content: Any, first: str, second: str, weight: float, *look_and_session: Any) -> Updates:
         check_given(content)
+        *look, session = look_and_session
         yield from fetching(studio, (first, second), session, status)
-        yield {**busy(status, texts.MIXING, short=True)}
-        for image in studio.view(mixed(studio, first, second, weight, session), content, strength, color, scale):
+        yield busy(status, texts.MIXING, short=True)
+        for image in studio.views(mixed(studio, first, second, weight, session), content, Look(*look)):
             yield {parts.mix: image}
         yield done(status, texts.MIX_READY.format(share=1 - weight, first=first, rest=weight, second=second))
 
-    def save(
-        content: Any, first: str, second: str, weight: float, strength: float, scale: float, color: bool, session: Any
-    ) -> Any:
-        check_given(content)
+    def save(content: Any, first: str, second: str, weight: float, *look_and_session: Any) -> Iterator[Any]:
+        *look, session = look_and_session
         style = mixed(studio, first, second, weight, session)
-        yield (
-            yield from in_background(
-                studio,
-                lambda: studio.stylize_file(content, style, style.name, strength, color, scale),
-                studio.file_seconds(content),
-                texts.FULL_SIZE,
-                session,
-                status,
-            )
+        return at_full_size(
+            studio, content, lambda: studio.stylize_file(content, style, style.name, Look(*look)), session, status
         )
 
     def counted(images: Iterator[Image.Image], count: int, session: Session) -> Any:
@@ -112,9 +102,9 @@ def mix_tab(studio: Studio, shared: Parts, revision: gr.State, tab: gr.Tab) -> P
     def strip(content: Any, first: str, second: str, session: Any) -> Updates:
         check_given(content)
         view = shrink(content.view(), THUMBNAIL_SIZE + 32)
-        weights = [round(i / (STRIP_LENGTH - 1), 2) for i in range(STRIP_LENGTH)]
+        weights = [round(i / (_STRIP_LENGTH - 1), 2) for i in range(_STRIP_LENGTH)]
         made = yield from counted(
-            (mixed(studio, first, second, weight, session).stylize(view) for weight in weights), STRIP_LENGTH, session
+            (mixed(studio, first, second, weight, session).stylize(view) for weight in weights), _STRIP_LENGTH, session
         )
         images = [
             html.StripImage(
@@ -170,7 +160,7 @@ def mix_tab(studio: Studio, shared: Parts, revision: gr.State, tab: gr.Tab) -> P
             yield from waiting(ticket.wait(), session, status)
             for name, index, seconds in studio.adapt_examples(session):
                 ticket.update(seconds)
-                left = "" if seconds is None else f", {texts.duration(seconds)} left"
+                left = texts.left(seconds)
                 text = texts.MIX_ADAPTING.format(name=name, index=index, steps=EXAMPLE_STEPS, left=left)
                 yield busy(status, text, share=index / EXAMPLE_STEPS)
                 if session.stopped:

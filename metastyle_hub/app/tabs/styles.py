@@ -28,8 +28,6 @@ from metastyle_hub.errors import SessionError
 
 __all__ = ["hub_cards", "styles_tab", "table"]
 
-_HUB_LIMIT = 24  # styles of a search
-
 
 def table(session: Session) -> str:
     """Return the styles of a session as a table: name, parameters, steps."""
@@ -42,7 +40,7 @@ def table(session: Session) -> str:
 
 def hub_cards(studio: Studio, search: str) -> str:
     """Return the styles of the studio's base on the Hub, as HTML."""
-    return html.hub_cards(studio.hub_styles(search, _HUB_LIMIT))
+    return html.hub_cards(studio.hub_styles(search))
 
 
 def styles_tab(studio: Studio, shared: Parts, revision: gr.State) -> Parts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from html import escape
 from pathlib import Path
@@ -16,11 +17,11 @@ from metastyle_hub.app.components import (
     ImageInput,
     Parts,
     Updates,
+    at_full_size,
     busy,
     check_given,
     done,
     friendly,
-    in_background,
     look_controls,
     pair_output,
     save_button,
@@ -30,7 +31,7 @@ from metastyle_hub.app.components import (
 from metastyle_hub.app.files import ImageUpload, plain_name, shrink
 from metastyle_hub.app.gallery import opening_styles
 from metastyle_hub.app.session import Session
-from metastyle_hub.app.studio import Studio
+from metastyle_hub.app.studio import Look, Studio
 from metastyle_hub.app.tabs.adapt import adapt_parts, connect_adapt
 from metastyle_hub.data.examples import example, example_contents, example_styles
 from metastyle_hub.model import MetaStyle
@@ -70,8 +71,7 @@ def _layout(studio: Studio, state: gr.State) -> Parts:
     content = ImageUpload(example(_CONTENT), plain_name(_CONTENT))
     first = None
     if name is not None:
-        *_, stylized = studio.view(studio.gallery[name], content)
-        first = content.view(), stylized
+        first = content.view(), studio.view(studio.gallery[name], content)
     parts.current = gr.State(name)
     small: dict[str, Any] = {"height": 190, "min_width": 150, "buttons": [], "placeholder": texts.ADD_IMAGE}
     with gr.Row(elem_classes="columns"):
@@ -115,63 +115,56 @@ def _layout(studio: Studio, state: gr.State) -> Parts:
 def _connect(studio: Studio, parts: Parts) -> None:
     status, state = parts.status, parts.state
     look = [parts.strength, parts.scale, parts.preserve_color]
-    inputs = [parts.content, parts.current, parts.step, *look, state]
+    controls = [parts.step, *look, state]
+    inputs = [parts.content, parts.current, *controls]
 
     @friendly(status)
-    def show(
-        content: Any, name: str | None, step: float, strength: float, scale: float, color: bool, session: Any
-    ) -> Updates:
+    def show(content: Any, name: str | None, step: float, *look_and_session: Any) -> Updates:
         check_given(content)
+        look, session = _look(look_and_session)
         style = style_at(studio, name, step, session)
         yield busy(status, texts.STYLIZING.format(name=name), short=True)
-        for image in studio.view(style, content, strength, color, scale):
+        for image in studio.views(style, content, look):
             yield {parts.result: (content.view(), image)}
         caption = _caption(studio, content, str(name), step, session)
-        caption += texts.SHOWN_WITH.format(strength=strength) if strength < 1 else ""
+        caption += texts.SHOWN_WITH.format(strength=look.strength) if look.strength < 1 else ""
         yield {**done(status, caption), parts.step_group: gr.Column(visible=_is_job(name, session))}
 
     @friendly(status)
-    def choose_photo(
-        name: Any, step: float, strength: float, scale: float, color: bool, session: Any, event: gr.EventData
-    ) -> Updates:
+    def choose_photo(event: gr.EventData, name: Any, *controls: Any) -> Updates:
         photos = {plain_name(stem): path for stem, path in example_contents().items()}
         path = photos.get(str(event.name), example(_CONTENT))
         content = ImageUpload(path, plain_name(path.stem))
-        yield from _with_last(show(content, name, step, strength, scale, color, session), {parts.content: str(path)})
+        yield from _with_last(show(content, name, *controls), {parts.content: str(path)})
 
     @friendly(status)
-    def add_photo(
-        content: Any, name: Any, step: float, strength: float, scale: float, color: bool, session: Any
-    ) -> Updates:
+    def add_photo(content: Any, name: Any, *controls: Any) -> Updates:
         if content is None:
             return
-        yield from show(content, name, step, strength, scale, color, session)
+        yield from show(content, name, *controls)
         if note := content.note():
             gr.Info(escape(note, quote=False))
         if (shown := content.web_file()) != content.path:
             yield {parts.content: str(shown)}
 
     @friendly(status)
-    def choose(
-        content: Any, step: float, strength: float, scale: float, color: bool, session: Any, event: gr.EventData
-    ) -> Updates:
+    def choose(event: gr.EventData, content: Any, *controls: Any) -> Updates:
         name = str(event.name)
         yield {parts.current: name}
-        yield from show(content, name, step, strength, scale, color, session)
+        yield from show(content, name, *controls)
 
     @friendly(status)
-    def predict(
-        style: Any, content: Any, step: float, strength: float, scale: float, color: bool, session: Any
-    ) -> Updates:
+    def predict(style: Any, content: Any, *controls: Any) -> Updates:
         if style is None:
             return
+        *_, session = controls
         yield busy(status, texts.PREDICTING, short=True)
         name = studio.predict(style, session)
         if name is None:
             yield done(status, texts.NO_PREDICTOR)
         else:
-            yield {parts.current: name}
-            yield from show(content, name, step, strength, scale, color, session)
+            yield {parts.current: name, parts.styles: tiles(studio, session, name)}
+            yield from show(content, name, *controls)
         if (shown := style.web_file()) != style.path:
             yield {parts.style: str(shown)}
 
@@ -179,32 +172,27 @@ def _connect(studio: Studio, parts: Parts) -> None:
     gr.on([each.input for each in (parts.step, *look)], show, inputs, shown, **LIVE)
     parts.content.input(add_photo, inputs, [*shown, parts.content], **LIVE)
     parts.photos.submit(choose_photo, inputs[1:], [*shown, parts.content], **LIVE)
-    others = [parts.content, parts.step, *look, state]
-    parts.styles.submit(choose, others, [*shown, parts.current], **LIVE)
-    parts.style.input(predict, [parts.style, *others], [*shown, parts.style, parts.current, parts.styles], **LIVE)
+    parts.styles.submit(choose, [parts.content, *controls], [*shown, parts.current], **LIVE)
+    predicted = [*shown, parts.style, parts.current, parts.styles]
+    parts.style.input(predict, [parts.style, parts.content, *controls], predicted, **LIVE)
     parts.show, parts.inputs, parts.shown = show, inputs, shown
 
-    def save(
-        content: Any, name: Any, step: float, strength: float, scale: float, color: bool, session: Any, suffix: str
-    ) -> Any:
+    def save(suffix: str, content: Any, name: Any, step: float, *look_and_session: Any) -> Any:
         check_given(content)
-        *_, image = studio.view(style_at(studio, name, step, session), content, strength, color, scale)
+        look, session = _look(look_and_session)
+        image = studio.view(style_at(studio, name, step, session), content, look)
         yield studio.downloads.save_image(image, f"{content.name or 'image'} in {name}", suffix)
 
-    def save_full(
-        content: Any, name: Any, step: float, strength: float, scale: float, color: bool, session: Any, suffix: str
-    ) -> Any:
-        check_given(content)
+    def save_full(suffix: str, content: Any, name: Any, step: float, *look_and_session: Any) -> Any:
+        look, session = _look(look_and_session)
         style = style_at(studio, name, step, session)
-        path = yield from in_background(
+        return at_full_size(
             studio,
-            lambda: studio.stylize_file(content, style, str(name), strength, color, scale, suffix),
-            studio.file_seconds(content),
-            texts.FULL_SIZE,
+            content,
+            lambda: studio.stylize_file(content, style, str(name), look, suffix=suffix),
             session,
             status,
         )
-        yield path
 
     def save_style(name: Any, step: float, session: Any) -> Any:
         if _is_job(name, session):
@@ -213,11 +201,16 @@ def _connect(studio: Studio, parts: Parts) -> None:
             yield studio.downloads.save_style(studio.style(name, session), str(name))
 
     with parts.saves:
-        chosen = [*inputs, parts.suffix]
+        chosen = [parts.suffix, *inputs]
         narrow = {"min_width": 120}
         save_button(texts.SAVE_IMAGE, "save-image", save, chosen, status, variant="primary", **narrow)
         save_button(texts.SAVE_FULL, "save-full", save_full, chosen, status, **narrow)
         save_button(texts.SAVE_STYLE, "save-style", save_style, [parts.current, parts.step, state], status, **narrow)
+
+
+def _look(look_and_session: Sequence[Any]) -> tuple[Look, Session]:
+    *look, session = look_and_session
+    return Look(*look), session
 
 
 def _with_last(steps: Updates, updates: dict[Any, Any]) -> Updates:

@@ -31,18 +31,18 @@ from metastyle_hub.app.components import (
 )
 from metastyle_hub.app.files import plain_name
 from metastyle_hub.app.gallery import opening_styles
-from metastyle_hub.app.session import Session, VideoJob
+from metastyle_hub.app.session import Session
 from metastyle_hub.app.studio import Studio
 from metastyle_hub.errors import ImageError, SessionError, VideoError
 from metastyle_hub.images.io import to_pil
 from metastyle_hub.model import MetaStyle
 
-__all__ = ["MAX_FRAMES", "SIZES", "FrameEvent", "frame_events", "video_tab"]
+__all__ = ["SIZES", "FrameEvent", "frame_events", "video_tab"]
 
 log = logging.getLogger(__name__)
 
 SIZES = (180, 240, 360, 480)  # pixels of the short side; a frame of 360 takes two cores a third of a second
-MAX_FRAMES = 240  # ten seconds of a usual video
+_MAX_FRAMES = 240  # ten seconds of a usual video
 _PREVIEW_SECONDS = 0.5  # between previews
 
 
@@ -76,27 +76,26 @@ def frame_events(
         name: of the style, for the name of the file.
         strength: see `MetaStyle.stylize`.
         size: pixels of the short side.
-        session: gets the video job.
+        session: tells whether the visitor stops it.
         scale: of the strokes.
 
     Raises:
         SessionError: for a video that cannot be read or written; the message names no path.
     """
-    session.video_job = job = VideoJob()
     target = studio.downloads.new_file(f"{plain_name(source.stem) or 'video'} in {name}", ".mp4")
     started = shown = time.monotonic()
     index = count = 0
     try:
         frames = style.stylize_video_iter(
-            source, target, strength=strength, size=size, stroke_scale=scale, max_frames=MAX_FRAMES
+            source, target, strength=strength, size=size, stroke_scale=scale, max_frames=_MAX_FRAMES
         )
         with closing(frames) as steps:  # type: ignore[type-var]  # a generator
             for step in steps:
-                now, index, count = time.monotonic(), step.index, step.count or MAX_FRAMES
+                now, index, count = time.monotonic(), step.index, step.count or _MAX_FRAMES
                 due = index in (1, count) or now - shown > _PREVIEW_SECONDS
                 shown = now if due else shown
                 yield FrameEvent(index, count, now - started, to_pil(step.image) if due else None)
-                if job.stopped:
+                if session.stopped:
                     break
     except (VideoError, ImageError) as error:
         log.warning("A video failed: %s", error)
@@ -111,7 +110,7 @@ def frame_events(
 
 def video_tab(studio: Studio, state: gr.State) -> Parts:
     """Lay out the tab and connect its events."""
-    gr.Markdown(texts.VIDEO_INTRO.format(most=MAX_FRAMES))
+    gr.Markdown(texts.VIDEO_INTRO.format(most=_MAX_FRAMES))
     names = list(studio.gallery)
     with gr.Row(elem_classes="columns"):
         with gr.Column(min_width=300):
